@@ -51,6 +51,7 @@ from measuring import parser_of
 from posecap.outcomes import tally
 from posecap.plan_store import work_folder
 from posecap.storage import open_storage
+from posecap.terminal import ERROR, PARTIAL
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("kill", "drain", "disk_full", "no_mount", "exits", "worker", "interrupt", "head")
@@ -61,8 +62,9 @@ LONGEST_BUILD_SECONDS = 900.0
 """From a start of a build to its end."""
 LATE_JOIN_SECONDS = 60.0
 LONGEST_JOIN_SECONDS = 300.0
-"""From adding a node to its first row."""
+"""From adding a node to its first row: after the first it counts as late, after the second as a fault of the build."""
 LONGEST_SICK_SECONDS = 120.0
+"""From a sick node's fault until the build has drained and named it."""
 LONGEST_GOODBYE_SECONDS = 60.0
 """From the death of the head to the end of the build."""
 _INTERRUPT_SECONDS = 12.0
@@ -70,6 +72,7 @@ _INTERRUPT_SECONDS = 12.0
 _DRAIN_SECONDS = 3.0
 """From the notice to a node's end."""
 _STORE_BYTES = 80 * 1024**2
+"""Of each node's object store: a little more than the 75 MB that Ray needs."""
 _POLL_SECONDS = 0.2
 _HEAD_SECONDS = {"alone": 8.0, "beside": 120.0}
 """Mean time from a build's first row to the death of the head, as the only fault and beside faults of nodes."""
@@ -265,9 +268,9 @@ class Trial:
     row_seconds: float
     before: Counter[str]
     tally: Tally = field(default_factory=Tally)
-    node_kinds: dict[str, str] = field(default_factory=dict)
-    sick: set[str] = field(default_factory=set)
-    ended_as_it_should: bool = True
+    node_kinds: dict[str, str] = field(default_factory=dict)  # node → its fault
+    sick: set[str] = field(default_factory=set)  # kinds of the faults of nodes that are sick now
+    ended_as_it_should: bool = True  # of the last start: the head was killed, and the build said so
 
     def run(self, number: int) -> Tally:
         """One build, until it ends; started again each time the head was killed."""
@@ -277,11 +280,11 @@ class Trial:
         since = time.monotonic()
         while True:
             code = self._disturb(output, log_file)
-            if code != 1 or not self.ended_as_it_should:
+            if code != ERROR or not self.ended_as_it_should:
                 break
         self.tally.builds += 1
         self.tally.seconds += time.monotonic() - since
-        if code == 3:
+        if code == PARTIAL:  # some rows fail wherever they run
             root = copied(output, self.folder / "copy")
             self.tally.wrong += [f"build {number}: {found}" for found in differences(root, self.reference)]
             self.tally.rows += Counter(tally(outcomes(root)).as_json()["rows"])
@@ -354,6 +357,7 @@ class Trial:
                 self.cluster.kill(node)
 
     def _pause(self, longest: float) -> Iterator[None]:
+        """A random time of at most so many seconds."""
         until = time.monotonic() + self.chance.uniform(0, longest)
         while time.monotonic() < until:
             yield
@@ -366,6 +370,7 @@ class Trial:
         return self._count(kind) <= min((self._count(other) for other in self.kinds if other != "head"), default=0)
 
     def _hit_worker(self, kind: str, node: Any) -> Iterator[None]:
+        """Kill or interrupt a worker of a node; counted where there was one to hit."""
         if kind == "worker":
             self.tally.faults[kind] += self.cluster.kill_worker(node, self.chance)
             return
@@ -376,6 +381,7 @@ class Trial:
         self.tally.faults[kind] += not self._flag(node).exists()
 
     def _hit_node(self, kind: str, node: Any, log_file: Path) -> Iterator[None]:
+        """Make a node sick or drain it, until it may be killed; ``kill`` needs nothing before that."""
         self.node_kinds[node.node_id] = kind
         self.tally.faults[kind] += 1
         if kind in STICKY:
@@ -416,12 +422,13 @@ class Trial:
             code = None
         self.tally.goodbyes.append(round(time.monotonic() - since, 1))
         self.tally.faults["head"] += 1
-        self.ended_as_it_should = code == 1 and b"has not answered for" in log.read_bytes()[said_before:]
+        self.ended_as_it_should = code == ERROR and b"has not answered for" in log.read_bytes()[said_before:]
         self.cluster.stop()
         self.cluster.start()
         return code
 
     def _flag(self, node: Any) -> Path:
+        """The file that says what a node suffers from."""
         return Path(os.environ[FAULTS], node.node_id)
 
     def _runs_file(self) -> Path:
@@ -502,7 +509,7 @@ def undisturbed(manifest: Path, folder: Path) -> Reference:
         text=True,
         check=False,
     )
-    if ended.returncode != 3:
+    if ended.returncode != PARTIAL:
         sys.exit(f"the undisturbed build ended with status {ended.returncode}:\n{ended.stderr}")
     return Reference.of(root, {"local": time.monotonic() - since})
 

@@ -22,7 +22,9 @@ from posecap.types import Row, Sample, Video
 FAULTS = "POSECAP_FAULTS"
 """Names the folder with a file for each faulty node, named by its Ray id, and with the list of runs."""
 ROW_SECONDS = "POSECAP_ROW_SECONDS"
+"""Names how long a row takes; none where it is not set."""
 RUNS_FILE = "runs"
+"""In that folder, a line for each row that was begun: time, node and row."""
 
 
 def node_id() -> str:
@@ -102,4 +104,5 @@ def sample_of(row: Row) -> Sample:
 
 
 def source_of(row: Row) -> str:
+    """In place of the SHA-256 of a video's bytes."""
     return sha256(row.row_id.encode()).hexdigest()

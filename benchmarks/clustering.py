@@ -30,6 +30,7 @@ from tmor_train.clustering.dbscan import dbscan, dbscan_faiss, dbscan_near_cells
 from tmor_train.clustering.neighbours import adaptive_eps
 
 MIN_SAMPLES = 4
+"""DBSCAN's own parameter; a free choice, as the next."""
 DIMENSIONS = 256
 MILLION = 1_000_000
 
@@ -45,9 +46,11 @@ class Run:
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 20_000, 50_000])
-    parser.add_argument("--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000])
-    parser.add_argument("--probes", type=int, default=32)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 20_000, 50_000], help="of the exact methods")
+    parser.add_argument(
+        "--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000], help="of the search in near cells"
+    )
+    parser.add_argument("--probes", type=int, default=32, help="cells that are searched for each point")
     parser.add_argument("--approximate", type=int, nargs="*", default=[], help="sizes at which faiss takes part too")
     parser.add_argument("--fill", type=int, default=DIMENSIONS, help="dimensions of the clusters (default: all)")
     parser.add_argument("--repeats", type=int, default=1, help="of each, taking turns; the best counts")
@@ -106,6 +109,7 @@ def run_in_new_process(method: str, embeddings: np.ndarray, eps: float, *, probe
 
 
 def measured(method: str, path: str, eps: float, probes: int) -> Run:
+    """One run in this process; a thousand points before it load what the method needs."""
     labels_of = search(method, eps, probes)
     embeddings: np.ndarray = np.load(path, allow_pickle=False)
     labels_of(embeddings[:1000])
@@ -116,6 +120,7 @@ def measured(method: str, path: str, eps: float, probes: int) -> Run:
 
 
 def search(method: str, eps: float, probes: int) -> Callable[[np.ndarray], np.ndarray]:
+    """What labels embeddings: ``scikit-learn`` and ``tmor_train``, both exact, ``near cells`` or ``faiss``."""
     if method == "scikit-learn":
         from sklearn.cluster import DBSCAN
 
@@ -132,7 +137,11 @@ def eps_for(embeddings: np.ndarray) -> float:
 
 
 def made_up_embeddings(size: int, fill: int) -> np.ndarray:
-    """(size, DIMENSIONS) float32, not normalised; the clusters lie in `fill` of the dimensions."""
+    """(size, DIMENSIONS) float32, not normalised; the clusters lie in `fill` of the dimensions.
+
+    Centres have length 1, points lie about 0.88 away from theirs; the noise of the other dimensions has about a tenth
+    of a point's length. Free choices.
+    """
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((200, fill))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)

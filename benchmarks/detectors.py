@@ -165,6 +165,7 @@ def _engine(written: str) -> Engine:
 
 
 def _value(written: str) -> object:
+    """A parameter's value: a Python literal, or else the text itself."""
     try:
         return ast.literal_eval(written)
     except (SyntaxError, ValueError):

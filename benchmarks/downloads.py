@@ -33,6 +33,7 @@ from posecap.stages.download import Download
 from posecap.types import PartName, Row, Video
 
 HEAD = b"\x00\x00\x00\x20ftypisom"
+"""By which the stage takes a file for an mp4."""
 
 
 @dataclass(frozen=True)

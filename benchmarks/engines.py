@@ -65,6 +65,7 @@ from tests.random_weights import mmpose, ultralytics, viclip  # noqa: E402
 
 SENTENCE = "a person balances on a treadmill"
 PEOPLE = 4
+"""In each frame that pose estimators see."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +230,7 @@ def standing_people(frames: Pixels) -> Tracks:
 
 
 def measure(contender: Contender, batches: Sequence[int], seconds: float) -> None:
+    """Print a contender's rate for each batch size, each measured for some seconds."""
     baseline = None
     for batch in batches:
         engine = contender.make(batch)

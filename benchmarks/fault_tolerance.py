@@ -35,6 +35,7 @@ from posecap.ledger import Ledger
 from posecap.outcomes import RowOutcome
 from posecap.plan import open_plan
 from posecap.shards import committed
+from posecap.terminal import COMPLETE, PARTIAL
 from posecap.verify import verify
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,9 +44,12 @@ DEMO = ROOT / "manifests" / "demo.csv"
 Runner = Literal["ray", "local"]
 Victim = Literal["driver", "worker", "all"]
 
+FINISHED = (COMPLETE, PARTIAL)
+"""Exit statuses of a build that has ended by itself; a row that fails is in every input, so it is the second."""
 WORKERS_KILLED_AT_MOST = 2
 """In one build: a row whose worker dies three times is quarantined, as it should be."""
 LONGEST_BUILD_SECONDS = 300.0
+"""From a start of a build to its end; a free choice, of many times what it takes."""
 LONGEST_CLEANUP_SECONDS = 10.0
 """Until the other processes of a killed build must be gone."""
 _POLL_SECONDS = 0.003
@@ -290,7 +294,7 @@ class Trial:
                 self._kill(build, waiting.pop(), result, chance)
             code = finished(build)
             result.left_behind += build.kill_leftovers()
-            if code in (0, 3):
+            if code in FINISHED:
                 return result
             if code != _KILLED or result.starts > sum(victim != "worker" for victim in result.victims):
                 how = f"ended with status {code}" if code is not None else "did not end"
@@ -312,6 +316,7 @@ class Trial:
 
 
 def draw_victims(runner: Runner, chance: random.Random) -> list[Victim]:
+    """What is to be killed in one build, one to three times."""
     if runner == "local":
         return ["driver"] * chance.randint(1, 3)
     victims: list[Victim] = []
@@ -338,7 +343,7 @@ def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Re
         code = finished(build)
         seconds[runner] = time.monotonic() - build.since
         build.kill_leftovers()
-        if code not in (0, 3):
+        if code not in FINISHED:
             sys.exit(f"the undisturbed build ended with status {code}; see {build.root.with_suffix('.log')}")
     reference = Reference.of(folder / f"undisturbed-{runners[0]}", seconds)
     for runner in runners[1:]:

@@ -57,6 +57,7 @@ rows_per_part: {rows}
 REJECTED_IN = 10
 """After so many kept rows comes a rejected one."""
 CLIPS_PER_INDEX = 1000
+"""Of the large index."""
 REASONS = ("no_person_found", "not_found", "too_short")
 
 

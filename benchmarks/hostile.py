@@ -37,10 +37,13 @@ from fault_tolerance import Build, Runner, outcomes, published  # noqa: E402
 from measuring import parser_of  # noqa: E402
 
 from posecap.outcomes import ClipOutcome, RowOutcome  # noqa: E402
+from posecap.terminal import COMPLETE, PARTIAL  # noqa: E402
 from tests.damage import HARMS, harmed  # noqa: E402
 from tests.footage import write_video  # noqa: E402
 
 SIZE = (160, 96)
+"""Width and height of the videos, pixels."""
+# Options of encoders: fast, silent, and with a keyframe every 12 frames.
 _FAST = {"cpu-used": "8", "deadline": "realtime", "g": "12"}
 _QUIET = {"x265-params": "log-level=none:keyint=12"}
 VIDEOS: Mapping[str, Mapping[str, Any]] = {
@@ -82,12 +85,14 @@ VIDEOS: Mapping[str, Mapping[str, Any]] = {
 """By name, with what :func:`tests.footage.write_video` takes; 40 frames at 25 a second each."""
 LONGEST_BUILD_SECONDS = 3600.0
 LONGEST_ROW_SECONDS = 30.0
+"""Of a row on Ray, and twice what a block of frames may take: free choices, of many times what they take."""
 LARGEST_PROCESS = 2 * 1024**3
 """Peak resident bytes of any process of a build. The default pipeline may decode 1,800 frames of 512 x 512 pixels into
 a clip, 1.4 GB; videos of some 40 frames stay far below this unless a header's lie is believed."""
 CRASHES_AT_MOST = 20
 """Of one build with threads, each of which ends the process; the same command is then given again."""
 _TYPED = ("kept", "rejected", "failed")
+"""Statuses that a damaged file may have, unless for one of the reasons below."""
 _UNTYPED_REASONS = frozenset({"error", "out_of_memory", "timeout", "decode_timeout", "worker_died"})
 _POLL_SECONDS = 0.25
 
@@ -261,7 +266,7 @@ def peak_of(pid: int) -> int:
 
 def faults(record: BuildRecord, runner: Runner, entered: list[RowOutcome], made: list[Hostile]) -> Iterator[str]:
     """What is wrong with one build, a sentence each."""
-    if record.statuses[-1] not in (0, 3) or len(record.statuses) > 1:
+    if record.statuses[-1] not in (COMPLETE, PARTIAL) or len(record.statuses) > 1:
         yield f"{runner}: ended with {record.statuses}; see {record.root.with_suffix('.log')}"
     if record.peak_bytes > LARGEST_PROCESS:
         yield f"{runner}: a process took {record.peak_bytes / 1e6:,.0f} MB"

@@ -72,7 +72,11 @@ def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
 def made_sample(
     number: int, joints_MTJ3: np.ndarray, *, video_D: np.ndarray, text_CD: np.ndarray, caption: str
 ) -> Sample:
-    """A made-up sample at 25 frames a second."""
+    """A made-up sample at 25 frames a second, with the caption as if its row gave it.
+
+    Args:
+        number: by which key, row and video are named.
+    """
     people, frames, joints, _ = joints_MTJ3.shape
     key, pts_T = f"{number:024x}", np.arange(frames) / 25.0
     span = [float(pts_T[0]), float(pts_T[-1])]

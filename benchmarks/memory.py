@@ -23,11 +23,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CLIP_EVERY = 1000
 CLIP_SECONDS = 0.3
 BUILD = """
-import resource, sys
+import sys
 from pathlib import Path
+from measuring import peak_bytes
 from posecap.build import Options, build
 build(Path(sys.argv[1]), options=Options(runner="local"))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_bytes())
 """
 
 
@@ -56,14 +57,15 @@ def measure(rows: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         manifest = write_manifest(Path(folder), rows)
         before = cpu_seconds(resource.RUSAGE_CHILDREN)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))}
         command = [sys.executable, "-c", BUILD, str(manifest)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "CI": "1"}, check=True)
-    return cpu_seconds(resource.RUSAGE_CHILDREN) - before, int(done.stdout.split()[-1]) / 1024
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    return cpu_seconds(resource.RUSAGE_CHILDREN) - before, int(done.stdout.split()[-1]) / 2**20
 
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--rows", default="1000,10000,40000")
+    parser.add_argument("--rows", default="1000,10000,40000", help="of each build (default: %(default)s)")
     options = parser.parse_args()
     for rows in map(int, options.rows.split(",")):
         seconds, peak = measure(rows)

@@ -59,6 +59,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+# One thread, which the libraries read when they are imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -85,6 +86,7 @@ CALIBRATION = (
     "?sha256=fd90e4bbae3278ef1dc0cdd42a34ee06bf88286f628a02c00a29407aa39e34c5"
 )
 """Of both recordings: the package carries the same bytes beside each."""
+# Title → number of people, folder in the package, and SHA-256 of its four videos, by camera.
 FOOTAGE = {
     "one person": (
         1,
@@ -108,6 +110,7 @@ FOOTAGE = {
     ),
 }
 JOINT = {name: number for number, name in enumerate(LAYOUTS["coco17"].names)}
+"""Numbers of joints by name."""
 SUBPIXELS = 64
 """Units of a Qualisys file's lengths in the picture that make a pixel."""
 DISTORTION = ("radialDistortion1", "radialDistortion2", "tangentalDistortion1", "tangentalDistortion2")

@@ -45,6 +45,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# One thread, which the libraries read when they are imported.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
@@ -66,9 +67,10 @@ DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data")
 FOLDERS = ("exercise", "surveillance", "scenery")
 HALVES = ("choose", "report")
 MARKS = Path(__file__).with_name("people_marks.csv")
+# Shoulders and hips.
 TRUNK = [LAYOUTS["coco17"].names.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]
 NEAR = 0.25
-"""Body sizes from a mark within which somebody is whoever is marked."""
+"""Body sizes from a mark within which somebody is whoever is marked: a free choice."""
 
 CUT_OUTS = (0.2, 0.3, 0.45, 0.65)
 """Sides of the squares of ``--cut-out``, as shares of the frame's width."""

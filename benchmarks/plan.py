@@ -69,6 +69,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def run(count: int) -> dict[str, float]:
+    """What :func:`measure` gives for a table of ``count`` rows, in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as name:
         folder = Path(name)
         (folder / "manifest.yaml").write_text(MANIFEST, encoding="utf-8")

@@ -76,6 +76,7 @@ pipeline = Pipeline(stages=(Fetch(), FromVideo(seconds=SECONDS)))
 SLEEP_SECONDS = 0.06
 """Of a row, more than the 0.05 s that a call of several rows may take."""
 ROWS = 400, 3200
+"""Of the two builds on Ray from which a row's share follows; so below. All sizes are free choices."""
 ROWS_PER_PART, CLIPS_PER_PART = 200, 500
 PARTS = 16, 64
 PLANNED = 100_000, 400_000
@@ -195,6 +196,7 @@ def run(step: str, size: int) -> dict[str, Any]:
 
 
 def in_process(command: list[str]) -> dict[str, Any]:
+    """The last line of a Python program's output, which is JSON."""
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env={**os.environ, "CI": "1"})
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -203,6 +205,9 @@ def in_process(command: list[str]) -> dict[str, Any]:
 
 
 def rows_on_ray(pipeline: str) -> Callable[[Path, int], dict[str, float]]:
+    """The step that builds so many rows on Ray: :func:`write.build_one`, with the pipeline of write.py where none is
+    given."""
+
     def step(folder: Path, rows: int) -> dict[str, float]:
         manifest = write_manifest(folder, rows, ROWS_PER_PART, pipeline)
         return write.build_one(manifest, "ray", Namespace(workers=2, output=None))
@@ -229,11 +234,9 @@ def end(folder: Path, parts: int) -> dict[str, float]:
         if name == "resume_without_ledger":
             for suffix in ("", "-wal", "-shm"):
                 (root / f"ledger.sqlite{suffix}").unlink(missing_ok=True)
-        else:
-            found[f"{name}_bytes"] = 0.0
         took = in_process([program, "--measure", what, str(folder)])
         found[f"{name}_seconds"] = took["cpu"]
-        if f"{name}_bytes" in found:
+        if name != "resume_without_ledger":
             found[f"{name}_bytes"] = took["peak_mb"] * 1e6
         if name == "finish":
             found["ledger_bytes"] = (root / "ledger.sqlite").stat().st_size

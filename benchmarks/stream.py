@@ -35,11 +35,12 @@ from tmor_train.data import Batching, Loader, Sampling, read_shards
 
 BATCH = 256
 WORKERS = 2
-PARTS = 2
+PARTS = 2  # or shards, one for each worker
 WIDTH = 512  # of the video and text vectors, as ViCLIP B/16 gives them
 FIELDS: tuple[Field, ...] = ("joints", "video", "text")
 
 Pass = Callable[[], Iterable[Any]]
+"""Gives the batches of one pass, each (joints, video vectors, text vectors)."""
 
 
 def main() -> None:
