@@ -229,7 +229,9 @@ def build(
 
 @dataclass
 class _Build:
-    """One run of a build. ``retried`` are built parts of which some rows are tried again."""
+    """One run of a build, whose caller holds ``lock``, that of the dataset in ``storage``. ``retried`` are built parts
+    of which some rows are tried again.
+    """
 
     manifest: Manifest
     pipeline: Pipeline
@@ -251,6 +253,11 @@ class _Build:
         self._metrics = BuildMetrics(dataset=self.manifest.name, segments=[*segments, (WritePart.name, _WRITING)])
 
     def run(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str]) -> BuildResult:
+        """Build the parts of ``todo``, and what describes the dataset if any part or that itself was missing.
+
+        Args:
+            fingerprints: of all parts of the plan.
+        """
         finished = None if todo else read_final_report(self.storage)
         missing = missing_descriptions(self.storage) if finished is not None else []
         if not todo:
@@ -301,6 +308,7 @@ class _Build:
         open_rows = OpenRows(self.ledger, staging)
 
         def write_job(done: PartResult) -> WriteJob | None:
+            """The part to write; None where it has no sample."""
             samples = _staged(done.rows, tombstones)
             written = {"fingerprint": fingerprints[done.name], "lineage": record["lineage"]}
             return WriteJob(part=done.name, samples=samples, record=written) if samples else None
@@ -686,6 +694,7 @@ def _why(written: Mapping[str, Any], pipeline: Pipeline) -> Iterable[str]:
 
 
 def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
+    """Sentences on how two JSON values differ; ``path`` is their place, as ``pipeline.split.threshold``."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             inner = f"{path}.{key}" if path else key

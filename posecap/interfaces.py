@@ -48,6 +48,7 @@ class Fetched:
     """A row's video on local disk.
 
     Args:
+        path: of the file.
         keeping: ``temporary`` for a copy that is deleted once its row is done, ``borrowed`` for the user's own file,
             which is never deleted or changed.
         begins_seconds: where the file's clock begins in the whole video, in seconds of the whole video. 0 for a whole

@@ -145,6 +145,8 @@ LAYOUTS: dict[str, Layout] = {
     )
 }
 
+"""By name; the module's docstring names the sources of their orders."""
+
 _SHOULDERS = ("left_shoulder", "right_shoulder")
 _HIPS = ("left_hip", "right_hip")
 

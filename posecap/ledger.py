@@ -266,6 +266,11 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
+    """A ledger of this version, created or upgraded.
+
+    Raises:
+        sqlite3.DatabaseError: the file is no ledger, or one of another version; or as :func:`_connect`.
+    """
     db = sqlite3.connect(path)
     try:
         db.execute("PRAGMA journal_mode = WAL")

@@ -108,6 +108,7 @@ CLASSES: Mapping[str, str] = {
 }
 """Classes, exceptions and functions of posecap."""
 
+# Arguments of all detectors, fetchers and trackers that had them.
 _DETECTOR = {"score": "conf", "overlap": "iou", "long_side": "imgsz", "most_people": "max_det"}
 _FETCHER = {"patience": "retry_policy"}
 _TRACKER = {"sure": "track_high_thresh", "doubtful": "track_low_thresh", "lost_seconds": "track_buffer_seconds"}
@@ -212,7 +213,9 @@ def translated(tree: ast.Module) -> list[Hint]:
 
 
 class _Translation(ast.NodeTransformer):
-    """Imported names keep what the file calls them, so that only imports, arguments and methods change."""
+    """Replaces names in imports from posecap, in calls of what was imported, and in classes derived from it. Imported
+    names keep what the file calls them, so that nothing else need change.
+    """
 
     def __init__(self) -> None:
         self.hints: list[Hint] = []
@@ -360,6 +363,7 @@ def _engines(value: Any, held_by: str) -> Iterator[dict[str, Any]]:
 
 
 def _renamed(value: Any, fields: Mapping[str, Mapping[str, str]], stages: Mapping[str, str], held_by: str) -> Any:
+    """A stored configuration with other names of stages, and of fields by the field that holds their engine."""
     if isinstance(value, list):
         return [_renamed(item, fields, stages, held_by) for item in value]
     if not isinstance(value, dict):

@@ -30,6 +30,7 @@ from posecap.stage import Resources
 
 OTHER = "other"
 """In place of a reason that is no snake_case word, or one too many."""
+# A snake_case word.
 _WORD = re.compile(r"[a-z0-9_]{1,60}")
 _REASONS_AT_MOST = 256
 _SAMPLE_SECONDS = 1.0
@@ -40,8 +41,8 @@ _FILE_SECONDS = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Metric:
-    """One metric. ``labels`` are those beside ``dataset``, which all have; ``buckets`` are the upper bounds of a
-    histogram, in the unit of its name."""
+    """One metric; ``about`` is a sentence for people. ``labels`` are those beside ``dataset``, which all have;
+    ``buckets`` are the upper bounds of a histogram, in the unit of its name: a free choice."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -280,6 +281,7 @@ class BuildMetrics:
         return "".join(f"{line}\n" for metric in METRICS for line in self._lines(metric))
 
     def _lines(self, metric: Metric) -> Iterator[str]:
+        """A metric in the text format, of a histogram the counts of all observations up to each bound."""
         yield f"# HELP {metric.name} {metric.about}"
         yield f"# TYPE {metric.name} {metric.kind}"
         names = ("dataset", *metric.labels)
@@ -296,6 +298,7 @@ class BuildMetrics:
             yield f"{metric.name}_count{_braced(names, of)} {below}"
 
     def _lost(self, node: str, outcome: RowOutcome | ClipOutcome) -> None:
+        """Count a clip, or a row without clips, that was not kept."""
         stage, reason = self._word(outcome.stage), self._word(outcome.reason)
         self._add(NOT_KEPT, 1, node, outcome.status, stage, reason)
 

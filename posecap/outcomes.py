@@ -34,6 +34,7 @@ Unit = Literal["rows", "clips"]
 """What a line counts."""
 LossKind = Literal["rejected", "failed", "quarantined"]
 LOST: tuple[LossKind, ...] = ("rejected", "failed", "quarantined")
+"""Every status but ``kept``."""
 _RANK_OUTSIDE_STAGES = {"plan": 0, "run": 1, "forget": 3}
 _RANK_OF_STAGES = 2
 """Order of the lines, as the module describes it."""
@@ -293,6 +294,7 @@ class StageStats:
         self._ends[unit, stage, outcome.status, reason] += 1
 
     def _lines(self, unit: Unit, stages: Sequence[str]) -> list[StageLine]:
+        """The lines of one unit, of these stages and of all others in which an item ended."""
         ends = {tuple(key): count for (of, *key), count in self._ends.items() if of == unit}
         entered = sum(ends.values())
         lines = []
@@ -362,6 +364,7 @@ def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, floa
 def _alarm(
     line: StageLine, kind: Literal["rejected", "failed"], reasons: Mapping[str, int], expected: float
 ) -> Alarm | None:
+    """The alarm on a line for losses of one kind, counted by reason; None where they are as expected."""
     if line.entered < LEAST_ENTERED or (share := sum(reasons.values()) / line.entered) <= expected:
         return None
     commonest = next(iter(largest_first(reasons)))

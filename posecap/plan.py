@@ -180,6 +180,7 @@ class Plan:
         return {row_id: known.setdefault(label, label) for row_id, label in pairs if label}
 
     def _rows_in(self, table: pa.Table) -> list[PlannedRow]:
+        """The rows of a table of :data:`PLAN_SCHEMA`; older plans lack ``problem`` and ``id_taken_by``."""
         planned = []
         for found in table.to_pylist():
             whole = None
@@ -400,7 +401,7 @@ class RowSpool:
     def add(self, batch: pa.RecordBatch) -> None:
         """Write rows to disk; those without an id get one from video, span and label, the same on every machine."""
         contents = _content_hashes(batch)
-        digits = contents.tobytes().hex()
+        digits = contents.tobytes().hex()  # 32 of each row
         defaults = pa.array([digits[at : at + _ID_DIGITS] for at in range(0, len(digits), 32)], pa.string())
         ids = pc.coalesce(batch.column("id"), defaults)
         start = sum(self.counts.values())
@@ -413,6 +414,7 @@ class RowSpool:
             self._write(split, whole.filter(pc.equal(batch.column("split"), split)))
 
     def _write(self, split: str, rows: pa.RecordBatch) -> None:
+        """Append rows to the file of their split; ManifestError where that is one split too many."""
         if split not in self._writers:
             if len(self._writers) == MOST_SPLITS:
                 place = f"{rows.column('table')[0]} row {rows.column('row')[0]}"

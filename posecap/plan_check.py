@@ -43,9 +43,8 @@ from posecap.terminal import count_text, duration_text
 from posecap.types import Row
 from posecap.uris import SCHEME, hide_secrets
 
-NOT_STATED = "not stated"
-OTHERS = "(others)"
-LOCAL = "local path"
+NOT_STATED, OTHERS, LOCAL = "not stated", "(others)", "local path"
+"""Among counts by license or scheme: of rows that state none, of those beyond ``MOST_KINDS``, and of paths."""
 MOST_KINDS = 1000
 """Most different licenses or schemes that are counted by name; further ones are counted together as ``OTHERS``, since a
 column that holds something else may have another word in every row."""

@@ -251,6 +251,7 @@ class Progress(_Display):
         return f"{self.clips / seconds:.1f} clips/s, {self.frames / seconds:.0f} frames/s"
 
     def _outcomes(self) -> str:
+        """Clips kept, and reasons of those that were not, the commonest first."""
         tally = self.stage_stats.tally
         clips = tally.clips["kept"]
         kept = "1 clip kept" if clips == 1 else f"{clips:,} clips kept"

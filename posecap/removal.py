@@ -165,6 +165,7 @@ class _Targets:
 
     @classmethod
     def among(cls, storage: Storage, keys: Collection[str], sources: Collection[str]) -> _Targets:
+        """Those that are named now, and all that were removed before, of which a part may still hold some."""
         known = read_tombstones(storage)
         targets = cls({}, frozenset({*keys, *known.keys}), frozenset({*sources, *known.sources}))
         by_part = {

@@ -97,6 +97,7 @@ def _content(grey_NHW: Pixels) -> tuple[slice, slice]:
 
 
 def _between_bars(brightest: NDArray[np.float32]) -> slice:
+    """Rows or columns between the first and the last that is not black in some frame; all where bars are too large."""
     lit = np.flatnonzero(brightest > _BLACK)
     count = len(brightest)
     if not len(lit) or lit[0] > _MOST_BAR * count or lit[-1] + 1 < (1 - _MOST_BAR) * count:
@@ -153,7 +154,7 @@ Nothing else is tried, so what lies between is compared with its nearest."""
 @lru_cache(maxsize=1)
 def crops() -> Floats:
     """(C, K, K) matrices that turn the values of a picture into those of a part of it; the first changes nothing."""
-    points = np.linspace(0, 1, 257)[:-1] + 1 / 512
+    points = np.linspace(0, 1, 257)[:-1] + 1 / 512  # middles of 256 cells: enough for frequencies up to 6
     whole = _basis(points)
     sides = [whole @ _basis(begin + (end - begin) * points).T / len(points) for begin, end in _CROPPED_SIDES]
     weights = _weights()
@@ -247,7 +248,9 @@ def is_near_duplicate(found: Likeness) -> bool:
 
 
 UNLIKE = Likeness(-1.0, None, 0.0, 0.0, False, 1.0)
+"""Of clips that agree nowhere, or cannot overlap enough."""
 _RATES = (1.0, 0.9, 0.95, 1.05, 1.1)
+"""How much faster the second clip may run. Free choices: films at 25 frames a second run 4 % faster."""
 _LEAST_SECONDS, _LEAST_SHARE, _LEAST_MOMENTS = 1.0, 0.25, 3
 """Of an overlap: seconds or, of shorter clips, their half; share of the shorter clip; moments."""
 _HARDLY = 0.5
@@ -282,6 +285,7 @@ _Path = tuple[float, NDArray[np.intp], float]
 
 
 def _moments_of(path: _Path) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The moments of the first clip that both show, and those of the second at them."""
     first = np.flatnonzero(path[1] >= 0)
     return first, path[1][first]
 
@@ -298,7 +302,7 @@ def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> 
     there = paths >= 0
     shown = there & (np.abs(each) > 0)
     counts = shown.sum(1)
-    # Blank frames count for nothing, and of equal overlaps the longer one is the better evidence.
+    # Blank frames count for nothing, and of equal overlaps the longer one is the better evidence. 0.05: a free choice.
     means = each.sum(1) / np.maximum(counts, 1) - 0.05 * (1 - counts / there.sum(1).max())
     means[counts < np.minimum(_LEAST_MOMENTS, there.sum(1))] = -1.0
     at = int(means.argmax())
@@ -341,6 +345,7 @@ def _likeness(
     two: Signature,
     mirrored: bool,
 ) -> Likeness:
+    """How the values of two clips, whole or cropped, agree on a path."""
     first, second = _moments_of(path)
     changes = [values[at] - values[at].mean(0) for values, at in zip(pair, (first, second), strict=True)]
     energy = [float(np.einsum("nk,nk->", change, change)) for change in changes]

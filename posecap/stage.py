@@ -62,6 +62,7 @@ def _timed(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _steps(name: str, steps: Iterator[Any]) -> Iterator[Any]:
+    """The values of an engine's iterator, each of which is counted by itself."""
     step = functools.partial(next, steps, _END)
     held: list[Any] = []  # a value that is handed on is not held here, so that its frames can be freed
     try:
@@ -76,6 +77,7 @@ def _steps(name: str, steps: Iterator[Any]) -> Iterator[Any]:
 
 
 def _count(name: str, call: Callable[[], Any]) -> Any:
+    """What a call returns; its seconds are counted, less those of engines that it calls."""
     outer, _clock.inner, since = _clock.inner, 0.0, perf_counter()
     try:
         return call()
@@ -86,6 +88,7 @@ def _count(name: str, call: Callable[[], Any]) -> Any:
 
 
 JSON = Any
+"""A value of JSON."""
 
 
 class Reject(Exception):  # noqa: N818 - an outcome, not an error

@@ -81,7 +81,8 @@ class Balance:
 
 @dataclass(frozen=True)
 class _Groups:
-    """Groups of the rows of all parts, one after another: ``codes`` (N) int64, -1 for none; ``hashes`` (N) uint64."""
+    """Groups of the rows of all parts, one after another: ``codes`` (N) int64, -1 for none; ``hashes`` (N) uint64 of
+    their keys. ``of_each`` is how many are taken of each group, at most."""
 
     codes: NDArray[np.int64]
     hashes: NDArray[np.uint64]
@@ -89,7 +90,11 @@ class _Groups:
 
     @classmethod
     def of(cls, balance: Balance, tables: Sequence[Any]) -> _Groups:
-        """From the columns of :func:`_group_columns` of the rows of each part."""
+        """From ``key``, and the column that ``balance`` is by, of the rows of each part.
+
+        Raises:
+            ValueError: no clip has a group.
+        """
         keys = [key for table in tables for key in table["key"].to_pylist()]
         if isinstance(balance.by, str):
             values = pa.chunked_array([chunk for table in tables for chunk in table[balance.by].chunks])
@@ -212,7 +217,7 @@ class ShardStream(IterableDataset[Streamed]):
         # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
         self._epoch = _shared_numbers(1)
         # Likewise, what a loader tells them: its rank, world size and number of passes, and five numbers of each.
-        self._told = _shared_numbers(3 + 5 * _MOST_PASSES)
+        self._from_loader = _shared_numbers(3 + 5 * _MOST_PASSES)
 
     def loader(self, batch_size: int, *, num_workers: int = 0, drop_last: bool = False, **options: Any) -> ShardLoader:
         """Collated batches of this stream, with a state in the middle of an epoch.
@@ -262,8 +267,8 @@ class ShardStream(IterableDataset[Streamed]):
         environment."""
         if self._rank_and_world is not None:
             rank, world = self._rank_and_world
-        elif get_worker_info() is not None and int(self._told[1]):
-            rank, world = int(self._told[0]), int(self._told[1])
+        elif get_worker_info() is not None and int(self._from_loader[1]):
+            rank, world = int(self._from_loader[0]), int(self._from_loader[1])
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         else:
@@ -273,19 +278,19 @@ class ShardStream(IterableDataset[Streamed]):
         return rank, world
 
     def _passes(self) -> list[Pass]:
-        """Passes through the epoch that were interrupted, as the loader has told."""
-        numbers = self._told[3:].view(-1, 5)[: int(self._told[2])].tolist()
+        """Passes through the epoch that were interrupted, as the loader shares them."""
+        numbers = self._from_loader[3:].view(-1, 5)[: int(self._from_loader[2])].tolist()
         return [Pass.from_numbers(one) for one in numbers]
 
-    def _tell(self, rank: int, world: int, passes: Sequence[Pass]) -> None:
-        """Tell workers where a pass begins."""
+    def _share_with_workers(self, rank: int, world: int, passes: Sequence[Pass]) -> None:
+        """Let a loader's workers know the rank and where its pass begins."""
         numbers = [number for one in passes for number in one.as_numbers()]
-        self._told[: 3 + len(numbers)] = torch.tensor([rank, world, len(passes), *numbers])
+        self._from_loader[: 3 + len(numbers)] = torch.tensor([rank, world, len(passes), *numbers])
 
     def _for_loader(self, batch_size: int, drop_last: bool) -> ShardStream:
-        """The same stream for a loader, which tells its workers alone."""
+        """The same stream for a loader, which shares numbers with its own workers alone."""
         other = copy(self)
-        other._batching, other._told = (batch_size, drop_last), _shared_numbers(len(self._told))
+        other._batching, other._from_loader = (batch_size, drop_last), _shared_numbers(len(self._from_loader))
         return other
 
     def _identity(self) -> str:
@@ -404,7 +409,7 @@ class ShardLoader(DataLoader[dict[str, Any]]):
         if self._under_way is not None:  # what was left of the epoch was given, or given up
             self._begin = ()
         rank, rest = self._rest()
-        self._stream._tell(rank, rest.current.world_size, self._begin)
+        self._stream._share_with_workers(rank, rest.current.world_size, self._begin)
         self._under_way = rest.current
         return self._counted(super().__iter__(), rest.current)
 

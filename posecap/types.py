@@ -219,7 +219,8 @@ class Clip:
     ``frames_THW3`` uint8 RGB at working size (:func:`posecap.video.working_size`), one frame or more; ``pts_T``
     float64 seconds from the start of the whole video, strictly increasing. ``media.seconds`` is the moment in the whole
     video at which the decoded file ends, None where its container states no duration; the other fields of ``media`` are
-    those of the file, so its width and height are source pixels. ``decoder`` names the engine that decoded them.
+    those of the file, so its width and height are source pixels. ``decoder`` names the engine that decoded them,
+    ``clip_id`` is :func:`posecap.files.clip_id`.
     ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
     ``signature`` is what :func:`posecap.signatures.make_signature` makes of the frames, empty where no stage did.
     """
@@ -313,7 +314,8 @@ class PosedClip(TrackedClip):
 
     They are what later stages change and what is stored; ``tracks.joints_MTJ3`` stay as the detector gave them, in
     ``tracks.layout``, for the same people in the same order. A joint that was not seen is (0, 0, 0). ``people_choice``,
-    JSON-able, says why these people were kept; it is empty where nobody chose.
+    JSON-able, says why these people were kept; it is empty where nobody chose. ``pose_model`` names the engine that
+    estimated the joints.
     """
 
     joints_MTJ3: Floats = field(repr=False)
@@ -375,7 +377,7 @@ class EmbeddedClip(CaptionedClip):
     """A captioned clip with vectors of pretrained models: ``video_D``, and ``text_CD`` with one row per caption.
 
     Both are float32 and L2-normalised; their lengths D may differ. ``video_span`` reaches from the first frame that
-    ``video_D`` is made from to just after the time of the last.
+    ``video_D`` is made from to just after the time of the last. ``video_model`` and ``text_model`` name the engines.
     """
 
     video_D: Floats = field(repr=False)

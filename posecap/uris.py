@@ -75,6 +75,7 @@ _AZURE_COMPANIONS = frozenset(
 _OBJECT_NAME = re.compile(r".*\.[A-Za-z0-9]{2,5}")
 """A file's name, by its ending."""
 _NESTED = re.compile(SCHEME + "//")
+"""The beginning of a parameter's value that is a URI."""
 _URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]{1,30}:(?:\\?[/\\]){2}[^\s'"<>]*""")
 _SHORTEST_HIDDEN = 4
 """Secrets of fewer characters are not looked for in messages: they are in ordinary words too, and guessed at once."""

@@ -59,6 +59,7 @@ _BLOCK_BYTES = 8 << 20
 """Copied at a time."""
 _KEY_DIGITS = 24
 """Of a clip's key (:func:`posecap.files.clip_id`)."""
+# Remedies of several problems.
 _CHECK_AGAIN = "run `posecap verify` again once nothing changes the dataset"
 _REWRITE_LIST = "run `posecap build` again: it is written anew"
 
@@ -91,6 +92,7 @@ def check_sample(sample: Sample, *, split: str, tolerance_seconds: float) -> Ite
 
 
 def _times(sample: Sample, tolerance: float) -> Iterator[str]:
+    """What is wrong with a sample's times, among themselves and with its facts."""
     pts, facts = sample.pts_T, sample.facts
     if not (pts[1:] > pts[:-1]).all():  # not by differences, of which two infinities have none
         yield "pts does not strictly increase"
@@ -156,6 +158,7 @@ class _PartCheck:
     """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`run` has ended.
 
     Whatever the files hold, even where someone made hashes and checksum fit it, gives findings and no exception.
+    ``sources`` are the ``source_id`` of each of ``keys``.
 
     Args:
         document: the sidecar.
@@ -177,6 +180,7 @@ class _PartCheck:
     samples: int = 0
 
     def run(self) -> Iterator[_Finding]:
+        """Compare the outcomes of rows, the index, the tar and the columns with one another and with the sidecar."""
         sidecar, index, samples = sidecar_path(self.part), index_path(self.part), self.document["samples"]
         outcomes: list[RowOutcome] | None = None
         with suppress(ShardError):
@@ -233,6 +237,7 @@ class _PartCheck:
             yield from ((batch, row) for row in range(batch.rows))
 
     def _against_index(self, sample: Sample, ranges: ByteRanges, line: Mapping[str, Any]) -> Iterator[str]:
+        """How a sample's row of the index differs from what it should be: the first column that does."""
         try:
             expected = index_row(sample, self.part, ranges, self.document)
         except ShardError as error:
@@ -272,6 +277,7 @@ def _counts(outcomes: list[RowOutcome] | None, document: Mapping[str, Any]) -> I
 
 
 def _against_columns(sample: Sample, column: tuple[ColumnsBatch, int] | None) -> Iterator[str]:
+    """How a sample differs from its row of the columns file, a batch and a number in it; None where that has ended."""
     if column is None:
         yield "is not in the columns file"
         return
@@ -349,6 +355,7 @@ class _Verifier:
     tombstones: Tombstones = field(default_factory=Tombstones)
 
     def problems(self) -> Iterator[Problem]:
+        """Problems of each part, then of all together."""
         try:
             self.tombstones = read_tombstones(self.storage)
         except ShardError as error:
@@ -360,6 +367,7 @@ class _Verifier:
         yield from self._orphans()
 
     def _part(self, part: PartName) -> Iterator[Problem]:
+        """Problems of one part, whose keys and files are remembered."""
         self.parts += 1
         self.named.add(sidecar_path(part))
         self.listed[str(part)] = {"part": str(part), "samples": None}
@@ -437,6 +445,7 @@ class _Verifier:
             yield _problem(owners[-1], index_path(owners[-1]), f"several samples have this key, in {where}", key)
 
     def _list(self) -> Iterator[Problem]:
+        """Problems of ``dataset.json``."""
         if self.storage.size(DATASET_LIST) is None:
             yield Problem(DATASET_LIST, "is missing: the build has not been finished", "run `posecap build` again")
             return

@@ -171,6 +171,7 @@ class ShotDetector:
         self._last = seen[-1] if len(seen) else self._last
         # Integers up to here, so the comparison does not depend on the order of summation.
         jump = np.abs(np.diff(chain, axis=0)).sum(axis=(1, 2))
+        # The sum over all cells, in units of thumbnails: 256 * 16 of them are a grey level.
         return np.asarray(jump > self._threshold * 256 * _SAMPLES**2 * _ROWS * _COLUMNS)
 
 

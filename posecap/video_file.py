@@ -195,6 +195,7 @@ def clock_zero(container: InputContainer, stream: VideoStream) -> Fraction:
 
 
 def _check_size(stream: VideoStream, side_at_most: int) -> None:
+    """Raise Reject for a stream that cannot be decoded, states no size, or is larger."""
     context = stream.codec_context
     if context is None:
         raise Reject("undecodable", "no decoder for the stream's codec")
@@ -252,9 +253,11 @@ class JoinedClock:
 class Timeline:
     """What every packet of the video says, in the file's order and on a clock that goes on over joins.
 
-    Seconds are those of the player's clock. ``file_ends_seconds`` is the end of the stream that ends last. ``pts_N``,
-    ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more packets than are remembered;
-    ``keyframes`` are (number of the packet, its position in the file), position -1 where it is unknown.
+    Seconds are those of the player's clock: ``first_seconds`` and ``last_seconds`` are when the first and the last of
+    ``frame_count`` frames are shown, ``ends_seconds`` is until when the last one is. ``file_ends_seconds`` is the end
+    of the stream that ends last. ``pts_N``, ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more
+    packets than are remembered; ``keyframes`` are (number of the packet, its position in the file), position -1 where
+    it is unknown.
     """
 
     frame_count: int
@@ -321,6 +324,7 @@ class _SeenPackets:
         self.others_end = Fraction(0)
 
     def add(self, packet: Packet[VideoStream]) -> None:
+        """Remember the next packet of the video."""
         self._clock.place(packet)
         if packet.is_keyframe:
             self._keyframes.append((self._number, -1 if packet.pos is None else packet.pos))
@@ -337,6 +341,7 @@ class _SeenPackets:
             self._end = max(self._end, time + (packet.duration or self._file.step))
 
     def timeline(self) -> Timeline:
+        """Of all packets so far."""
         unit, zero = self._file.unit, self._file.zero
         remembered = self._number <= _MOST_PACKETS
         end = float(self._end * unit - zero)

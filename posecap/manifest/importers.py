@@ -51,6 +51,7 @@ PLACEHOLDERS = {"license": "unknown", "contact": "somebody@example.org"}
 """Values of a written manifest that the user has to replace."""
 
 Overwrite = Literal["yes", "no"]
+"""Whether files that exist may be replaced."""
 
 
 @dataclass
@@ -283,6 +284,8 @@ def _folder_rows(folder: Path, imported: Imported) -> Iterator[dict[str, object]
 
 
 def _rows_of_folders(folder: Path, imported: Imported, threads: ThreadPoolExecutor) -> Iterator[dict[str, object]]:
+    """As :func:`_folder_rows`, with threads that look into files."""
+
     def content(path: str) -> Content:
         return content_of(folder / path)
 

@@ -44,7 +44,9 @@ from posecap.terminal import nearest
 from posecap.uris import public_text, public_uri
 
 ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
+"""What a table may say of a row: its columns, where ``columns`` gives them no other names."""
 DEFAULT_FIELDS = ("split", "license", "source", "label")
+"""Those that may have a default for empty cells."""
 TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
 MOST_ROWS_PER_PART = 100_000
 """A free bound: a part is made again as a whole when a row of it changes."""
@@ -67,6 +69,7 @@ _CONDITION = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,65536}"
 _CONTACT = r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://\S+"
 
 StoreVideo = Literal["none", "clip"]
+"""``clip`` stores the frames of each clip as an mp4."""
 
 
 class ManifestError(ValueError):
@@ -177,6 +180,7 @@ def _media_root(keys: Keys, folder: Path) -> str:
 
 
 def _table(keys: Keys, folder: Path) -> Table:
+    """One entry of ``tables``."""
     location = keys.location("path", folder)
     written = public_uri(keys.text("path", LINE, ""))
     columns = keys.pairs("columns", ROW_FIELDS, "the name of the table's column, as 'video: uri'")
@@ -309,6 +313,7 @@ class Keys:
                 raise self._error(node, f"unknown key '{self._where}{key}': {nearest(key, self._known)}")
 
     def _node_of(self, key: str, wanted: str, need: Literal["required", "optional"]) -> yaml.Node | None:
+        """The value of a key, which counts as read; None for an optional one that is missing or empty (YAML's null)."""
         self._known.append(key)
         node = self._nodes.get(key)
         if node is not None and node.tag != "tag:yaml.org,2002:null":
@@ -370,7 +375,7 @@ def _invalid(path: Path, error: yaml.YAMLError) -> str:
 class _Composer(yaml.SafeLoader):
     """PyYAML's safe loader up to nodes, which have line numbers and all keys; anchors are rejected."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:  # as PyYAML calls it
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "anchor", None) is not None:
             raise yaml.MarkedYAMLError(None, None, "anchors and aliases are not allowed", event.start_mark)

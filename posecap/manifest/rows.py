@@ -40,6 +40,7 @@ _CONTROL_BYTES = bytes([*range(0x20), 0x7F, 0xC2])
 """Each UTF-8 control character has one of them: ASCII's are these bytes, and U+0080 to U+009F begin with 0xC2."""
 
 Numbers = NDArray[np.int64]
+"""(N,): of rows in a table or a batch."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ def located(uri: str, media_root: str) -> str:
     return f"{media_root.rstrip('/')}/{uri.removeprefix('./')}"
 
 
+# Of the columns below, all others being text.
 _TYPES = {"start": pa.float64(), "end": pa.float64(), "captions": pa.list_(pa.string()), "row": pa.int64()}
 _COLUMNS = ("id", "uri", "start", "end", "label", "captions", "split", "license", "source", "table", "row", "problem")
 ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUMNS])

@@ -193,6 +193,7 @@ def fetch_table(table: Table) -> IO[bytes]:
 
 
 def _fetch(table: Table, file: IO[bytes]) -> None:
+    """As :func:`fetch_table`, into an open file."""
     try:
         with urllib.request.urlopen(_request(table.location), timeout=_ANSWER_SECONDS) as response:  # noqa: S310 - http or https
             _receive(response, file, table)
@@ -250,6 +251,7 @@ class _Utf8(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
+        """About ``size`` bytes; fewer where a character is cut, none at the end."""
         found = b""
         while not found:
             block = self._file.read(size - len(self._kept) if size > len(self._kept) else size)
@@ -295,6 +297,7 @@ def _csv_names(opened: IO[bytes], table: Table) -> list[str]:
 
 
 def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    """The rows of a CSV table; those whose cells cannot be separated follow the batch in which Arrow met them."""
     skipped: list[int] = []  # numbers of rows that Arrow leaves out: empty ones, and those below
     broken: list[int] = []  # of another number of cells than the header, not given yet
 
@@ -352,6 +355,7 @@ def _filled(table: Table, columns: dict[str, str], numbers: Numbers, batch: pa.R
 
 
 def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    """The rows of a JSONL table. A key that a line lacks is an empty cell; one that all lack is a missing column."""
     columns = {field: name for field in ROW_FIELDS if (name := table.columns.get(field, field)) is not None}
     seen: dict[str, None] = {}
     with _open(table) as file:
@@ -440,6 +444,7 @@ _WANTED = dict.fromkeys(ROW_FIELDS, 'text; write it as "…"') | {
 
 
 def _parquet(table: Table, problems: Problems) -> Iterator[RawBatch]:
+    """The rows of a Parquet table."""
     with _open(table) as file:
         parquet = pyarrow.parquet.ParquetFile(file)
         columns = columns_of(table, parquet.schema_arrow.names)
@@ -521,5 +526,6 @@ def _kind(table: Table, field: str, column: pa.Field) -> pa.DataType:
     raise ManifestError(f"{table.written}: column '{column.name}' holds {column.type}, no {_WANTED[field]}")
 
 
+# By the ending of a table's name.
 _Reader = Callable[[Table, Problems], Iterator[RawBatch]]
 _FORMATS: dict[str, _Reader] = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}

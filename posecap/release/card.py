@@ -98,6 +98,8 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
 
 
 def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:
+    """The YAML at the card's beginning, with the keys that the Hub knows."""
+
     def files(pattern: str) -> list[dict[str, str]]:
         """The Hub's split names are made of letters, digits and underscores."""
         return [{"split": split.replace("-", "_"), "path": pattern.format(split)} for split in info.splits]

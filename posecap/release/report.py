@@ -140,6 +140,7 @@ def _repeated(report: Mapping[str, Any]) -> str:
 
 
 def _took(report: Mapping[str, Any]) -> str:
+    """A line about the last run: what it kept, in which time."""
     run, rates = report["run"], report["rates"]
     if not run["parts"]:
         return "every part was built already"
@@ -152,6 +153,7 @@ def _took(report: Mapping[str, Any]) -> str:
 
 
 def _reasons(line: Mapping[str, Any]) -> str:
+    """Why items ended in a stage, the commonest reason first."""
     lost = sum((Counter(line[outcome]) for outcome in LOST), Counter[str]())
     return ", ".join(f"{reason} {count:,}" for reason, count in sorted(lost.items(), key=lambda r: (-r[1], r[0])))
 

@@ -108,7 +108,8 @@ def lease(storage: RemoteStorage) -> Iterator[Lease]:
 
 
 def _take(storage: RemoteStorage) -> Lease:
-    holder = secrets.token_hex(12)
+    """Create the lease with the next number, if the last one was released or its holder died; remove the others."""
+    holder = secrets.token_hex(12)  # which no other process draws
     for _ in range(_MOST_TRIES):
         found = _leases(storage)
         last = max(found, default=0)

@@ -293,6 +293,12 @@ class RemoteStorage(Storage):
         return False
 
     def _create(self, name: str, content: bytes) -> None:
+        """Write a file that is not there yet, in one request.
+
+        Raises:
+            FileExistsError: it is there, with other bytes.
+        """
+
         def put(fs: Any, path: str) -> None:
             try:
                 fs.pipe_file(path, content, mode="create")
@@ -514,7 +520,8 @@ def _is_stale(modified: float | None, now: float | None) -> bool:
 
 
 def _modified(info: Mapping[str, Any]) -> float | None:
-    """When a file was last written, from the entry that a back-end gives; each has a name of its own for it."""
+    """When a file was last written, in seconds since 1970, from the entry that a back-end gives, each under a name of
+    its own; None where it does not say."""
     for key in ("LastModified", "last_modified", "updated", "mtime", "created"):
         match info.get(key):
             case int() | float() as seconds:

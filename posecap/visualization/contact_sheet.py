@@ -60,8 +60,8 @@ WORST: Mapping[str, Literal["lowest", "highest"]] = {
 }
 """Quality measures, and which of their values is the worst."""
 
-PREVIEW_FOLDER = "preview"
-CONTACT_SHEET = "contact_sheet.jpg"
+PREVIEW_FOLDER, CONTACT_SHEET = "preview", "contact_sheet.jpg"
+"""Folder and file in a dataset's folder."""
 _PER_PART = 24
 """Previews that are kept of each part."""
 _TILE_SIDE, _DRAWN_SIDE = 320, 480
@@ -282,7 +282,8 @@ def view_rejected(
 
 @dataclass(frozen=True)
 class _Rejected:
-    """A rejected row, or a rejected clip of a row."""
+    """A rejected row, or a rejected clip of a row: ``ended`` is the outcome of the one or the other, ``label`` the
+    row's, None where it has none."""
 
     row: RowOutcome
     ended: RowOutcome | ClipOutcome
@@ -290,6 +291,7 @@ class _Rejected:
 
     @property
     def span(self) -> Span | None:
+        """Of the clip; None for a row, or where none is known."""
         if isinstance(self.ended, RowOutcome) or self.ended.start_seconds is None or self.ended.end_seconds is None:
             return None
         return Span(self.ended.start_seconds, self.ended.end_seconds)
@@ -320,7 +322,7 @@ def _rejected(storage: Storage, choice: Choice) -> Iterator[_Rejected]:
 
 @dataclass
 class _Tiles:
-    """Pictures and captions of a sheet in the making."""
+    """Pictures and captions of a sheet in the making, and why some have no footage."""
 
     pictures: list[tuple[Image.Image, str]] = field(default_factory=list)
     blanks: list[str] = field(default_factory=list)

@@ -50,7 +50,7 @@ INK: Colour = (236, 236, 236)
 FAINT_INK: Colour = (160, 160, 168)
 """Further lines."""
 
-# These, and widths and shades below, are chosen by eye.
+# These, and widths, shades, gaps and sizes of fonts below, are chosen by eye.
 _SUPERSAMPLING = 3  # lines are drawn so many times as large, since Pillow does not anti-alias them
 _LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
 _HALO: Colour = (0, 0, 0)  # around bones and joints, so that they are seen on any picture
@@ -247,7 +247,7 @@ def pillow() -> ModuleType:
 
 @dataclass(frozen=True)
 class Font:
-    """Fonts of one size, in order of preference for each character."""
+    """Fonts of one size, in order of preference for each character. ``_face_of`` remembers which face has one."""
 
     faces: tuple[ImageFont.FreeTypeFont, ...]
     _face_of: dict[str, int | None] = field(default_factory=dict, repr=False)

@@ -241,7 +241,7 @@ def _decoded(
     decoder: Decoder, fetched: Fetched, media: Media, pts_T: Seconds, size: tuple[int, int]
 ) -> tuple[Pixels | None, str]:
     """The frames shown at ``pts_T``, each within half a millisecond; None and the reason where one is not there."""
-    span = Span(max(0.0, float(pts_T[0]) - 1e-3), float(pts_T[-1]) + 1e-3)
+    span = Span(max(0.0, float(pts_T[0]) - 1e-3), float(pts_T[-1]) + 1e-3)  # a little wider than frames may differ
     wanted = np.empty((len(pts_T), size[1], size[0], 3), np.uint8)
     missing = np.ones(len(pts_T), bool)
     begins = fetched.begins_seconds

@@ -188,6 +188,7 @@ def refuse_random(metadata: Mapping[Any, Any], *, path: Path | str = "the file")
 
 
 def _load(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
+    """As :func:`load`, with tensors of torch or arrays of NumPy."""
     try:
         content = _content(path, unknown_classes, into)
     except UnsafePickleError as error:
@@ -200,6 +201,7 @@ def _load(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
 
 
 def _content(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
+    """The content of a file of any of the three formats, whose first bytes tell which."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -207,6 +209,7 @@ def _content(path: Path, unknown_classes: UnknownClasses, into: Into) -> Any:
         raise CheckpointError(f"{path} cannot be opened: {error.strerror}") from error
     if head.startswith(ZIP_MAGIC):
         return read_zip(path, unknown_classes=unknown_classes, into=into)
+    # Safetensors: the length of a JSON object in 8 bytes, then the object.
     if into == "torch" and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
         with open_safetensors(path) as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -262,6 +262,7 @@ def _names() -> Names:
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> torch.Tensor:
+    """A view of a storage, in numbers of its dtype; requires_grad and hooks, which follow, are not kept."""
     import torch
 
     if not isinstance(storage, torch.Tensor):
@@ -271,6 +272,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> t
 
 
 def _array(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> np.ndarray[Any, Any]:
+    """As :func:`_tensor`, of NumPy."""
     if not isinstance(storage, np.ndarray) or storage.ndim != 1:
         raise UnsafePickleError("a tensor has no storage")
     offset, size, stride = _extent(storage.size, offset, size, stride)
@@ -310,6 +312,7 @@ def _parameter(data: Any, *_rest: Any) -> torch.Tensor:
     return data
 
 
+# Functions of torch._utils by which pickles make tensors.
 _REBUILD: dict[str, Callable[..., torch.Tensor]] = {
     "_rebuild_tensor": _tensor,
     "_rebuild_tensor_v2": _tensor,

@@ -149,6 +149,7 @@ def _dtype_record(code: Any, *_flags: Any) -> _DtypeRecord:  # the flags, align 
 
 
 def _dtype(record: Any) -> np.dtype[Any]:
+    """The dtype of a record, whose state is (version, byte order, …), or None for that of its code."""
     if not isinstance(record, _DtypeRecord):
         raise UnsafePickleError("an array holds something other than numbers")
     state = record.state
@@ -360,6 +361,7 @@ class _Unpickler(pickle._Unpickler):
         raise UnsafePickleError(f"it calls a {type(called).__name__}")
 
     def load_build(self) -> None:
+        """Give the record or array on the stack its state, which is above it."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Inert):
             target.state = state
