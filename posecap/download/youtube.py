@@ -22,6 +22,7 @@ _HOSTS = frozenset(
 _NO_IDS = frozenset({"videoseries", "live_stream"})
 """Words that stand where an id would and look like one, for a playlist and for a channel's live stream."""
 _ID_FOLLOWS = ("shorts", "embed", "v", "live")
+"""First steps of paths whose second one is an id."""
 
 
 def video_id(uri: str) -> str | None:
@@ -73,6 +74,7 @@ UPDATE = "update yt-dlp (pip install -U 'yt-dlp[default]') or name a javascript 
 """The remedy when YouTube has changed."""
 
 _COOKIES = "a cookies_file of an account that may see it would help"
+# The first one whose pattern is found counts.
 _ERROR_KINDS = (
     _ErrorKind(
         "rate_limited",
@@ -141,6 +143,8 @@ _UNCLEAR = _ErrorKind(
     "it may be gone, or want a signed-in player: open it in a browser, try javascript or a cookies_file",
 )
 _UNKNOWN = _ErrorKind("extractor_broken", TransientError, "", UPDATE)
+# What yt-dlp puts before YouTube's words: "ERROR: [youtube] ID: ", in colours; and what it adds to them: colours,
+# causes, advice, addresses of help and of objects in memory.
 _PREFIX = re.compile(r"^(\x1b\[[0-9;]*m)*(ERROR:(\x1b\[[0-9;]*m)*\s*)?(\[[\w:+-]+\]\s*)?([A-Za-z0-9_-]{11}:\s*)?")
 _NOISE = (
     _PREFIX,
@@ -153,7 +157,7 @@ _NOISE = (
     re.compile(r"0x[0-9a-fA-F]+"),
 )
 _MAX_QUOTE = 200
-"""Characters of YouTube's own sentence in a message."""
+"""Characters of YouTube's own sentence in a message: a free choice."""
 
 
 def youtube_error(name: str, message: str, *, warnings: tuple[str, ...] = ()) -> Reject:
@@ -173,6 +177,7 @@ def youtube_error(name: str, message: str, *, warnings: tuple[str, ...] = ()) ->
 
 
 def _kind_of(message: str) -> _ErrorKind | None:
+    """The kind of error that a message of yt-dlp reports; None for an unknown one."""
     plain = _PREFIX.sub("", message).replace("\u2019", "'").lower()
     # Ambiguous messages come first: the "Video unavailable" around them would make them permanent.
     if re.search(_UNCLEAR.pattern, plain) and not re.search(r"terminated|removed|country|copyright|live stream", plain):
@@ -215,6 +220,7 @@ def best_format(formats: Sequence[Format], *, height: int) -> Format | None:
 
 
 def _preference(found: Format) -> tuple[bool, int, int, bool, float, str]:
+    """What :func:`best_format` goes by, the larger the better; ids make the choice the same on every machine."""
     return (
         (found.get("preference") or 0) >= 0,  # damaged formats have a negative one
         _lines(found),
@@ -230,4 +236,5 @@ def _codec(found: Format) -> str:
 
 
 def _lines(found: Format) -> int:
+    """Its shorter side, pixels."""
     return int(min(found["height"], found["width"]))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 _FOLDER = "body_2d_keypoint/rtmpose/body8"
+# MMPose's configurations by size and layout; their names say batch and epochs of the training.
 _CONFIGS: dict[tuple[str, str], str] = {
     **{(size, "coco17"): f"rtmpose-{size}_8xb256-420e_body8-256x192.py" for size in "tsml"},
     **{(size, "halpe26"): f"rtmpose-{size}_8xb1024-700e_body8-halpe26-256x192.py" for size in "ts"},

@@ -22,7 +22,7 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 
 _BLOCK = 16
-"""Frames of which close-ups are in memory."""
+"""Frames of which close-ups are in memory: a free choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +190,7 @@ class MultiScale(Engine):
 
         longer, shorter = self.close_up_sides
         sides_2 = box_4[2:] - box_4[:2]
+        # Pixels of the frame with the margin; the longer side fills the longer one of the close-up.
         wanted_2 = sides_2 + (self.margin - 1) * sides_2.max()
         scale = longer / max(float(wanted_2.max()), 1.0)
         size_2 = np.where(wanted_2 * scale <= shorter, shorter, longer)

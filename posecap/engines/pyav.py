@@ -240,7 +240,7 @@ class _FirstFields:
                 width=frame.width,
                 height=frame.height,
                 format=frame.format,
-                time_base=frame.time_base or Fraction(1, 25),
+                time_base=frame.time_base or Fraction(1, 25),  # it must have one, and uses none
             )
             self._graph.link_nodes(source, self._graph.add("separatefields"), self._graph.add("buffersink")).configure()
         self._graph.push(frame)

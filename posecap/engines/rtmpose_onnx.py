@@ -27,7 +27,7 @@ _PADDING = 1.25
 _PER_PIXEL = 2.0
 """Values of a SimCC axis per pixel of the crop."""
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-"""ImageNet's, in grey levels, red first."""
+"""ImageNet's, in grey levels, red first, as in MMPose's configurations."""
 
 
 @dataclass(frozen=True)

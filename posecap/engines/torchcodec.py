@@ -21,6 +21,8 @@ from posecap.video_file import fault_of_next, soundness
 if TYPE_CHECKING:
     from av import VideoFrame
 
+_ASSUMED_FPS = 25.0
+"""Of a stream whose rate is not known; it decides only how far ahead is looked."""
 _MOST_PROBES = 8
 """Frames decoded to find the number of a span's first frame; constant rates need one or two. A free choice."""
 
@@ -110,7 +112,7 @@ class TorchCodec(Engine):
                 first, reached = _first_frame(reader, zero + start, media.fps), start + media.starts_seconds
                 while first < count and (span is None or reached < span.end_seconds):
                     # Not far beyond the span: what follows it may be damaged.
-                    left = math.inf if span is None else (span.end_seconds - reached) * (media.fps or 25.0)
+                    left = math.inf if span is None else (span.end_seconds - reached) * (media.fps or _ASSUMED_FPS)
                     last = min(first + self.block_frames, count, first + max(1.0, left))
                     batch = reader.get_frames_in_range(first, math.ceil(last))
                     pts = media.starts_seconds + (batch.pts_seconds.numpy() - zero)
@@ -143,7 +145,7 @@ def _first_frame(reader: Any, start: float, fps: float) -> int:
 
     It is looked for by way of the frame before it, after which the decoder goes on without seeking.
     """
-    begins, rate = reader.metadata.begin_stream_seconds_from_content, fps or 25.0
+    begins, rate = reader.metadata.begin_stream_seconds_from_content, fps or _ASSUMED_FPS
     if start - begins < 1 / rate:
         return 0
     low, high = -1, len(reader)  # the last frame before the start is low, or between the two

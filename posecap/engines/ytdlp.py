@@ -217,12 +217,12 @@ class _Session:
         engine, send = self._engine, type(youtube).urlopen
         self._remarks.clear()
 
-        def paced(request: Any) -> Any:
-            book = cache_folder() / "youtube-pace"
-            wait_for_rate_limit(book, per_minute=engine.requests_per_minute, until=self._until)
+        def send_in_turn(request: Any) -> Any:
+            state = cache_folder() / "youtube-pace"
+            wait_for_rate_limit(state, per_minute=engine.requests_per_minute, until=self._until)
             return send(youtube, request)
 
-        youtube.urlopen = paced
+        youtube.urlopen = send_in_turn
         try:
             watch = f"https://www.youtube.com/watch?v={self._identity}"
             found: dict[str, Any] = youtube.extract_info(watch, download=False, ie_key="Youtube")

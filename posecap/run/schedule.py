@@ -157,7 +157,7 @@ class Schedule:
             yield from self._complete()
             if not more and not self._open and not self._unwritten:
                 return
-            if not self._in_flight and not any(self._queues):
+            if not self._in_flight and not any(self._queues):  # of the parts so far every row was known
                 continue
             event = self._pool.wait()
             if event is None:
@@ -281,6 +281,7 @@ class Schedule:
         for node in doubtful or {node for node, _ in row.pieces.values()}:
             outcome = result.outcome
             if node in doubtful:
+                # Of a kept row a clip failed there.
                 status = "failed" if outcome.status == "kept" else outcome.status
                 self._doubt(row, node, status, doubtful[node])
             else:

@@ -41,6 +41,7 @@ VIDEO_MEMBER_NAMES: Final = {"mp4": "mp4"}
 
 _MAGIC = b"\x93NUMPY\x01\x00"
 _GROWTH_DIGITS = 21  # numpy leaves room for the first axis to grow in place; kept, so that bytes equal np.save's
+# What :func:`npy_header` writes, after the magic bytes and the length.
 _WRITTEN = re.compile(rb"\{'descr': '(<f[48])', 'fortran_order': False, 'shape': \(((?:\d{1,12},? ?){0,8})\), \} *\n")
 
 
@@ -88,6 +89,7 @@ def array_in(member: memoryview, *, descr: str, axes: int) -> NDArray[Any]:
     return np.frombuffer(member, descr, items, start).reshape(shape)
 
 
+# Number of axes, and dtype, of each array.
 _AXES = {"joints": 4, "pts": 1, "video": 1, "text": 2}
 _DTYPES = {name: np.dtype(descr) for name, descr in ARRAYS.items()}
 
@@ -213,6 +215,7 @@ _TAR_RECORD = 20 * TAR_BLOCK
 """What tar programs, and :mod:`tarfile`, fill the end of an archive up to."""
 _LARGEST_MEMBER = 8**11 - 1
 """Eleven octal digits."""
+# What follows a header's checksum: an ordinary file, no link, USTAR's mark, no names, no device, no prefix.
 _HEADER_TAIL: Final = b"0" + bytes(100) + b"ustar\x0000" + bytes(TAR_BLOCK - 265)
 
 
