@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from posecap import legacy
 from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
-from posecap.ledger import Ledger, lock_dataset
+from posecap.ledger import Ledger
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.metrics import BuildMetrics, TextFile
@@ -199,7 +199,7 @@ def build(
     if lines := unfilled(manifest):
         found = " and ".join(map(repr, lines))
         log(f"note: placeholders are left, {found}: write the dataset's own into {manifest_path}")
-    with lock_dataset(storage) as lock:
+    with storage.lock() as lock:
         here = work_folder(storage)
         stored = adopt_stored_plan(storage)
         plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=stored)
@@ -314,6 +314,7 @@ class _Build:
             return WriteJob(part=done.name, samples=samples, record=written) if samples else None
 
         def on_row(row: RowResult) -> None:
+            """Count a row that is done; end the build where no sample can be written, as all others would fail too."""
             lost: list[RowOutcome | ClipOutcome] = [row.outcome, *row.outcome.clips]
             for one in lost:
                 if one.reason == OUTPUT_NOT_WRITABLE:
@@ -336,7 +337,7 @@ class _Build:
                     on_node=lambda changed: self._on_node(changed, schedule.health),
                     write_job=write_job,
                 )
-                self.ledger.record_nodes(())
+                self.ledger.record_nodes(())  # forgets those of the last run
                 for done in schedule.run(self._work_parts(todo, open_rows)):
                     self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
                     staging.remove(_staged(done.rows, Tombstones()))
@@ -346,6 +347,7 @@ class _Build:
                     self.ledger.record_nodes(schedule.health.as_json())
         finally:
             open_rows.end()
+        # Not after an error: the next build takes what is staged.
         staging.end(kept=keep)
         self.ledger.forget_finished_rows(None)
         if open_rows.taken:
@@ -369,6 +371,7 @@ class _Build:
                 file.end()
 
     def _on_node(self, changed: NodeChange, health: Health) -> None:
+        """Tell the user of a node that is no longer used or used again, and record it."""
         self._metrics.node(changed)
         self.log(changed.sentence())
         self.ledger.record_nodes(health.as_json())
@@ -413,7 +416,7 @@ class _Build:
         outcomes = [row.outcome for row in rows]
         files = done.files
         if files is None:
-            write_preview(self.storage, done.name, ())
+            write_preview(self.storage, done.name, ())  # removes those of the part as it was before
             files = PartFiles({}, {}, 0)
         counts = {"counts": tally(outcomes).as_json(), "rows": [outcome.as_json() for outcome in outcomes]}
         self.lock.check()
@@ -480,7 +483,7 @@ def _adopt(plan: Plan, storage: Storage, change: Change) -> Plan:
         storage.remove_unfinished_uploads()
     for name in change.gone:
         remove_part(storage, name)
-        write_preview(storage, name, ())
+        write_preview(storage, name, ())  # removes its previews
     path = store_plan(storage, plan.path)
     return open_plan(path, media_root=plan.media_root, private=plan.private)
 

@@ -117,7 +117,7 @@ class AtomicFile(io.RawIOBase):
         self._file = self.temporary.open("wb", buffering=0)
         self._hash = hashlib.sha256()
         self._pieces: list[Buffer] = []
-        self._waiting = 0
+        self._waiting = 0  # bytes in the pieces
         self.size = 0
 
     def writable(self) -> bool:
@@ -172,7 +172,7 @@ class AtomicFile(io.RawIOBase):
     def _write(self, block: Buffer) -> None:
         self._hash.update(block)
         rest = memoryview(block)
-        rest = rest.cast("B") if rest.nbytes else rest[:0]
+        rest = rest.cast("B") if rest.nbytes else rest[:0]  # what has an axis of length 0 cannot be cast
         while rest.nbytes:
             rest = rest[self._file.write(rest) :]
 

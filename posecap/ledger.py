@@ -1,4 +1,4 @@
-"""The lock of a dataset directory, and the ledger: an SQLite file with the outcomes of all rows so far.
+"""The ledger of a dataset: an SQLite file with the outcomes of all rows so far.
 
 The sidecars are authoritative: a part is done when its sidecar exists. The ledger answers questions about rows quickly,
 and stores what differs from run to run and so belongs in no sidecar: times, and the rows on which workers died. A lost
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,7 @@ import pyarrow.parquet as pq
 
 from posecap import legacy
 from posecap.outcomes import RowOutcome, sum_seconds
-from posecap.storage import DatasetLockedError as DatasetLockedError
-from posecap.storage import Location, Lock, open_storage
 from posecap.types import PartName
-
-
-def lock_dataset(location: Location) -> AbstractContextManager[Lock]:
-    """Let no other process change a dataset in the block (:meth:`posecap.storage.Storage.lock`); a folder must exist.
-
-    Raises:
-        DatasetLockedError: another process holds the lock.
-    """
-    return open_storage(location).lock()
-
 
 # One JSON object is in each record, outcome and seconds (by stage); `sidecar` is the SHA-256 of a part's sidecar.
 _SCHEMA = """
@@ -63,7 +51,7 @@ _EXPORT = pa.schema(
 
 
 class Ledger:
-    """The ledger of one dataset directory. Use as a context manager."""
+    """The ledger of one dataset, on local disk. Use as a context manager."""
 
     def __init__(self, path: Path) -> None:
         self._db = _connect(path)
@@ -165,7 +153,7 @@ class Ledger:
 
     def forget_finished_rows(self, digests: Iterable[str] | None, *, but_of: str = "") -> None:
         """Delete what :meth:`record_finished_rows` was given for these digests; with None for all rows but those of the
-        pipeline with the fingerprint ``but_of``."""
+        pipeline with the fingerprint ``but_of`` (empty: none)."""
         with self._db:
             if digests is None:
                 self._db.execute("DELETE FROM finished_rows WHERE pipeline != ?", (but_of,))

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.finalize import mark_unfinished
-from posecap.ledger import lock_dataset
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.part import iter_byte_ranges
 from posecap.shards.paths import columns_path, index_path, tar_path, video_path
@@ -75,7 +74,7 @@ def remove(
         ShardError: a part is damaged.
     """
     storage = open_storage(location)
-    with lock_dataset(storage):
+    with storage.lock():
         dataset = Dataset(storage)
         whole = tuple(_removable_key(dataset, key) for key in keys)
         found = [_removable_source(dataset, source) for source in sources]

@@ -318,7 +318,7 @@ def _csv(table: Table, problems: Problems) -> Iterator[RawBatch]:
         opened.seek(0)
         file = _Utf8(opened, table)
         reader = pyarrow.csv.open_csv(file, read_options=reading, parse_options=parsing, convert_options=as_bytes)
-        following, last = 2, None
+        following, last = 2, None  # number of the next row, as the header is row 1; last cell of the last row
         for batch in reader:
             numbers = np.arange(following, following + batch.num_rows + len(skipped))
             if skipped:
@@ -346,7 +346,7 @@ def _without_cells(table: Table, columns: dict[str, str], numbers: list[int]) ->
 def _filled(table: Table, columns: dict[str, str], numbers: Numbers, batch: pa.RecordBatch) -> RawBatch:
     """The cells of ``batch``, less the rows whose cells are all empty."""
     video = batch.column(columns["video"])
-    if pc.any(pc.equal(video, b"")).as_py():
+    if pc.any(pc.equal(video, b"")).as_py():  # as it is in every row without any cell
         filled = np.zeros(batch.num_rows, bool)
         for column in batch.columns:
             filled |= pc.not_equal(column, b"").to_numpy(zero_copy_only=False)
@@ -356,7 +356,6 @@ def _filled(table: Table, columns: dict[str, str], numbers: Numbers, batch: pa.R
 
 def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
     """The rows of a JSONL table. A key that a line lacks is an empty cell; one that all lack is a missing column."""
-    columns = {field: name for field in ROW_FIELDS if (name := table.columns.get(field, field)) is not None}
     seen: dict[str, None] = {}
     with _open(table) as file:
         for numbers, objects in _objects(file, table, problems):
@@ -365,7 +364,7 @@ def _jsonl(table: Table, problems: Problems) -> Iterator[RawBatch]:
             named = {field: table.columns.get(field, legacy.column_of(field, seen)) for field in ROW_FIELDS}
             columns = {field: name for field, name in named.items() if name is not None}
             if seen and columns.get("video") not in seen:
-                columns_of(table, list(seen))
+                columns_of(table, list(seen))  # raises, as else every row would be called wrong
             cells = {field: [found.get(name) for found in objects] for field, name in columns.items()}
             arrays = {f: _plain_cells(f, values, numbers, table, problems) for f, values in cells.items()}
             yield RawBatch(table.written, columns, np.array(numbers, np.int64), arrays)

@@ -375,7 +375,7 @@ def remove_samples(
     """Remove clips from tars, columns and index, and keep readers and later builds from bringing them back.
 
     The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated. The
-    caller holds the lock of the dataset (:func:`posecap.ledger.lock_dataset`), and removes what else shows the clips
+    caller holds the lock of the dataset (:meth:`posecap.storage.Storage.lock`), and removes what else shows the clips
     (:func:`posecap.finalize.mark_unfinished`, :func:`posecap.visualization.contact_sheet.remove_previews`).
 
     Args:

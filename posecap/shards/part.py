@@ -97,7 +97,7 @@ def commit_part(location: Location, part: PartName, files: PartFiles, *, record:
     """Give the files of a part their names, replacing older ones, and write its sidecar last.
 
     Readers see the old part, no part, or the new part, never a mixture. A part without samples is a sidecar only. The
-    caller holds the lock of the dataset (:func:`posecap.ledger.lock_dataset`).
+    caller holds the lock of the dataset (:meth:`posecap.storage.Storage.lock`).
 
     Args:
         record: as for :func:`write_part`, with the fingerprint and the lineage that :func:`write_files` got.

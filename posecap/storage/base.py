@@ -237,7 +237,8 @@ class Storage(ABC):
 
     @abstractmethod
     def lock(self) -> AbstractContextManager[Lock]:
-        """Let no other process change the dataset in the block. It does not wait, and holds within a process too.
+        """Let no other process change the dataset in the block. It does not wait, and holds within a process too. A
+        folder must exist.
 
         On local disk the kernel ends it when the process dies, however it dies. In an object store it is a lease, which
         others may take over a minute after its holder was last heard of, or at once if that was on this machine and is

@@ -29,10 +29,10 @@ import pytest
 
 from posecap.build import BuildError, BuildResult, Change, Options, build, compare, explain
 from posecap.cli import main
-from posecap.ledger import DatasetLockedError, Ledger, lock_dataset
+from posecap.ledger import Ledger
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
-from posecap.storage import StorageError, is_attempt, open_storage
+from posecap.storage import DatasetLockedError, StorageError, is_attempt, open_storage
 from posecap.types import PartName
 from posecap.verify import verify
 from tests import ROOT, built, faulty_store, object_store, small
@@ -386,7 +386,10 @@ def test_a_part_committed_in_the_moment_of_a_kill_is_entered_by_the_next_build(c
 
 
 def test_two_builds_at_once_are_rejected(one: Path) -> None:
-    with lock_dataset(one.parent / "dataset"), pytest.raises(DatasetLockedError, match="is being built by process"):
+    with (
+        open_storage(one.parent / "dataset").lock(),
+        pytest.raises(DatasetLockedError, match="is being built by process"),
+    ):
         small.build(one)
 
 
@@ -472,7 +475,7 @@ def test_a_location_of_any_kind_gets_the_same_dataset(
     storage.remove("data/train/pose-00000.tar")
     assert small.build(path, output=location).parts_built == 1
     assert small.published(location) == small.published(whole.root)
-    with lock_dataset(location), pytest.raises(DatasetLockedError, match="is being built by process"):
+    with open_storage(location).lock(), pytest.raises(DatasetLockedError, match="is being built by process"):
         small.build(path, output=location)
 
 

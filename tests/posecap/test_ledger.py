@@ -1,68 +1,16 @@
-"""One build at a time: the lock belongs to a living process. The ledger stores the outcomes of rows."""
+"""What is entered in a ledger is there once, and a file that is no ledger is never trusted."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from posecap.ledger import DatasetLockedError, Ledger, lock_dataset, read_nodes
+from posecap.ledger import Ledger, read_nodes
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.types import PartName
-
-_HOLDER = """
-import sys, time
-from pathlib import Path
-from posecap.ledger import lock_dataset
-with lock_dataset(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_holder_is_told_who_is_first(tmp_path: Path) -> None:
-    with (
-        lock_dataset(tmp_path),
-        pytest.raises(DatasetLockedError, match=f"by process {os.getpid()}: wait for it"),
-        lock_dataset(tmp_path),
-    ):
-        pass
-
-
-def test_it_is_free_again_afterwards_even_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lock_dataset(tmp_path):
-        _ = 1 / 0
-    with lock_dataset(tmp_path):
-        assert (tmp_path / ".lease").read_text() == str(os.getpid())
-
-
-def test_two_directories_do_not_hinder_each_other(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    with lock_dataset(tmp_path / "a"), lock_dataset(tmp_path / "b"):
-        pass
-
-
-def test_a_killed_holder_leaves_nothing_held(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(DatasetLockedError, match=f"by process {holder.pid}:"), lock_dataset(tmp_path):
-            pass
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    with lock_dataset(tmp_path):
-        pass
-
-
-# The ledger: what is entered is there once, and a file that is no ledger is never trusted.
-
 
 ONE, TWO = PartName("train", 0), PartName("val", 0)
 KEPT = RowOutcome(

@@ -508,10 +508,10 @@ class TestRemove:
         assert built.files(tmp_path) == before
 
     def test_not_while_it_is_being_built(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from posecap.ledger import lock_dataset
+        from posecap.storage import open_storage
 
         (first, *_), *_ = built.build(tmp_path).values()
-        with lock_dataset(tmp_path):
+        with open_storage(tmp_path).lock():
             code, _, error = run(capsys, "remove", tmp_path, first.key)
         assert code == 1
         assert "is being built by process" in error

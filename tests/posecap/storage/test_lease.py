@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from posecap.ledger import lock_dataset
 from posecap.storage import DatasetLockedError, RemoteStorage, lease, open_storage
 from posecap.storage import lease as module
 
@@ -41,7 +41,7 @@ def of_elsewhere(store: RemoteStorage) -> None:
 def test_one_at_a_time(location: str) -> None:
     storage = open_storage(location)
     storage.write("a", b"")  # a folder must exist
-    with lock_dataset(location) as lock:
+    with open_storage(location).lock() as lock:
         lock.check()
         with pytest.raises(DatasetLockedError, match=f"is being built by process {os.getpid()}"), storage.lock():
             pytest.fail("it was locked twice")
@@ -116,3 +116,41 @@ def test_a_damaged_lease_holds_until_it_runs_out(store: RemoteStorage, monkeypat
     with store.lock() as lock:
         lock.check()
         assert [file.name for file in store.list(".lease")] == [lease._name(5)]
+
+
+# A folder's lock belongs to a living process.
+
+
+def test_a_second_holder_is_told_who_is_first(tmp_path: Path) -> None:
+    with (
+        open_storage(tmp_path).lock(),
+        pytest.raises(DatasetLockedError, match=f"by process {os.getpid()}: wait for it"),
+        open_storage(tmp_path).lock(),
+    ):
+        pass
+
+
+def test_it_is_free_again_afterwards_even_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), open_storage(tmp_path).lock():
+        _ = 1 / 0
+    with open_storage(tmp_path).lock():
+        assert (tmp_path / ".lease").read_text() == str(os.getpid())
+
+
+def test_two_directories_do_not_hinder_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with open_storage(tmp_path / "a").lock(), open_storage(tmp_path / "b").lock():
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_held(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(DatasetLockedError, match=f"by process {holder.pid}:"), open_storage(tmp_path).lock():
+            pass
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with open_storage(tmp_path).lock():
+        pass
