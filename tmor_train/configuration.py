@@ -31,6 +31,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 from tmor_train import legacy
 
 KIND = "kind"
+"""The key under which JSON names a configuration's class."""
 Config = TypeVar("Config")
 
 
@@ -300,7 +301,7 @@ def _kinds(choices: Iterable[Any]) -> str:
     return " or ".join(names)
 
 
-_TYPES = {int: "a whole number", float: "a number", str: "text", type(None): "none"}
+_TYPES = {int: "a whole number", float: "a number", str: "text", type(None): "none"}  # in words, for messages
 
 
 def _near(name: object, names: Collection[str]) -> str:

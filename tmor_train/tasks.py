@@ -108,6 +108,7 @@ def _run_zero_shot(config: ZeroShotConfig, folder: Path, begun: Begun) -> Path:
     return zero_shot(config, folder, begun=begun)
 
 
+# Flags that several types take.
 _BENCHMARK = {"benchmark": ("task.benchmark",), "protocol": ("task.protocol",), "data": ("task.folder",)}
 _CLIPS = {**_BENCHMARK, "seed": ("seeds",), "seeds": ("seeds",)}
 _ENCODER = {**_CLIPS, "from": ("start.weights",)}

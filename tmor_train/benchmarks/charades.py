@@ -36,10 +36,11 @@ from tmor_train.data.datasets.files import DamagedFileError, DatasetSource, pars
 
 SOURCE = DatasetSource("Charades", "https://prior.allenai.org/projects/charades", "the annotations")
 _CODE = re.compile(r"c(\d{3})")
-CLASS_COUNT = 157
+CLASS_COUNT = 157  # of codes c000 to c156
 MAX_SECONDS = 3600.0
 """Times beyond it are damage, and labels of every frame are held in memory; the longest published video has 194 s."""
 FILES = {"train": "Charades_v1_train.csv", "test": "Charades_v1_test.csv"}
+"""The annotation file of each split."""
 _NAMES = "Charades_v1_classes.txt"
 
 

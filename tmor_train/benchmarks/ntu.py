@@ -32,7 +32,7 @@ _PAGE = "https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md"
 MAX_FILE_BYTES = 8 << 30
 MAX_CLIPS, MAX_PEOPLE, MAX_FRAMES, MAX_SIDE = 200_000, 8, 2_000, 100_000
 _MAX_OPCODES_PER_CLIP = 200  # of the pickle; an annotation takes 50 to 80, depending on the pickle protocol
-_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")  # setup, camera, person, repetition, action
 
 
 def read_annotations(path: Path) -> tuple[dict[str, list[str]], list[dict[Any, Any]]]:

@@ -100,7 +100,7 @@ CLASSES = (
 )
 """Class ``n`` of the label files is ``CLASSES[n - 1]``."""
 
-_NAME = re.compile(r"(\d{4})-([LMR])")
+_NAME = re.compile(r"(\d{4})-([LMR])")  # number, camera
 _CAMERAS = {"L": 1, "M": 2, "R": 3}  # numbers of ours
 
 

@@ -85,7 +85,7 @@ _PARTS: dict[str, dict[Part, set[int]]] = {  # numbers of people in CS, of camer
     "CV2": {"train": {1, 3, 4, 6, 7}, "validation": {5}, "test": {2}},
 }
 _FILES = "*_p*_r*_v*_c*.json"
-_NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")
+_NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")  # class, person, camera
 # LCR-Net's joints go from the ankles up to the head, right before left; those of penn13 from the head down, left before
 # right: one order is the reverse of the other.
 _PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]

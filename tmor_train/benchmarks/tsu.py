@@ -103,7 +103,7 @@ MAX_FRAMES = 200_000
 MAX_FILE_BYTES = MAX_FRAMES * 17 * 2 * 8
 """Of one pose file: 17 joints, two coordinates, float64."""
 
-_NAME = re.compile(r"P(\d\d)T(\d\d)C(\d\d)")
+_NAME = re.compile(r"P(\d\d)T(\d\d)C(\d\d)")  # person, time, camera
 _POSES = "_LCRNet2d.npz"
 _SUBSETS = {"train": "training", "test": "testing"}  # as the annotation files call them
 

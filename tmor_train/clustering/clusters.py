@@ -19,6 +19,7 @@ from tmor_train.clustering.neighbours import adaptive_eps
 
 Metric = Literal["cosine", "jaccard"]
 Failure = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]
+"""Why a clustering is of no use; the limits are those of :class:`ClusterConfig`."""
 # Fields of Clustering that are logged.
 _LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "tries")
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]

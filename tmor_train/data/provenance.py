@@ -124,7 +124,7 @@ class Recorder:
         self._about.setdefault(name, set()).add(words)
 
 
-_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+_recorder: ContextVar[Recorder | None] = ContextVar("recorder", default=None)  # of the innermost block of recording()
 
 
 @contextmanager

@@ -38,6 +38,7 @@ from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodS
 from tmor_train.methods.parts import log_shares, multi_positive_info_nce, nearest_of, pool_of
 
 Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
+"""Augmentations that the extreme view may have."""
 
 _SMALL = 1e-4  # SimAM's lambda
 
@@ -108,7 +109,7 @@ class ExtremeContrast(Method):
         fresh, first = self.gather(Entries.of_motion(projected_ND, batch.index_N))
         pool = pool_of(self.queue, fresh, first=first, count=len(batch))
         similar = [pool.similarities(query) for query in queries]
-        positives_NK = pool.own()
+        positives_NK = pool.own
         if step.epoch >= config.mine_from:
             for s in similar:
                 positives_NK = positives_NK | nearest_of(s, pool.others, config.nearest)

@@ -133,7 +133,7 @@ class CrossStreams(Method):
         similar = [pool.similarities(part) for pool, part in zip(pools, queries, strict=True)]
         # Which key is a candidate of whom is the same in all streams: their queues hold keys of the same clips.
         if step.epoch < self.config.cross_from:
-            each = [multi_positive_info_nce(s / self.temperature, pools[0].own(), pools[0].valid_NK) for s in similar]
+            each = [multi_positive_info_nce(s / self.temperature, pools[0].own, pools[0].valid_NK) for s in similar]
         else:
             each = [
                 cross_stream_loss(similar, u, pools[0], temperature=self.temperature, nearest=self.config.nearest)
@@ -168,7 +168,7 @@ def cross_stream_loss(similar: Sequence[Tensor], u: int, pool: Pool, *, temperat
         u: index of the stream.
         nearest: number of keys nearest in v that are positives.
     """
-    own_NK, others_NK = pool.own(), pool.others
+    own_NK, others_NK = pool.own, pool.others
     losses = []
     for v in range(len(similar)):
         if v != u:

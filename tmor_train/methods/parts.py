@@ -38,6 +38,7 @@ class Pool:
         """The candidates of each query without its own key, (N, K) bool."""
         return self.valid_NK.scatter(1, self.own_N[:, None], False)
 
+    @property
     def own(self) -> Tensor:
         """The mask of each query's own key, (N, K) bool."""
         return torch.zeros_like(self.valid_NK).scatter(1, self.own_N[:, None], True)

@@ -30,7 +30,7 @@ from tmor_train.data.batch import MotionBatch
 from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.parts import FrameDecoder, distance
 
-_CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)
+_CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)  # after these, frame t is another moment
 
 
 @dataclass(frozen=True, kw_only=True)

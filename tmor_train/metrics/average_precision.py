@@ -176,6 +176,7 @@ def iou(one: Proposal, other: Proposal) -> float:
 
 
 Matching = Literal["many_to_one", "one_to_one"]
+"""The rule by which proposals find truths: PKU-MMD's or VOC's."""
 OVERLAPS = (0.1, 0.3, 0.5)
 """The thresholds theta, IoU, of Graph Distillation (ECCV 2018) and of Table IV of the T-MOR paper."""
 

@@ -121,6 +121,7 @@ _ON_SHARDS: dict[_Method, str] = {
     motionclip: "MotionCLIP: joints are decoded, features drawn to text and video",
     via: "ViA: motion and looks are split, exchanged between two views and decoded",
 }
+# With the recipe of sets that each derives from.
 _ON_SETS: dict[_Method, tuple[Callable[[], PretrainConfig], str]] = {
     cluster_contrast: (_uncaptioned_sets, "ClusterContrast, centroids of clusters"),
     crosclr: (_uncaptioned_sets, "CrosSCLR, three streams that mine for each other"),
@@ -232,6 +233,7 @@ def _words(losses: tuple[Loss, ...]) -> str:
 
 
 _ALL: tuple[Loss, ...] = ("mm", "mv", "mt")
+# The rows of Table V on PoseCap-1M, and of those the ones that need no video.
 _ROWS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mv",), ("mt",), ("mm", "mv"), ("mm", "mt"), _ALL)
 _ROWS_OF_SETS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mt",), ("mm", "mt"))
 _BACKBONES: tuple[Literal["unik", "agcn", "stgcn"], ...] = ("unik", "agcn", "stgcn")

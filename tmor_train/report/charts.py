@@ -34,7 +34,7 @@ from tmor_train.training.metric_logger import read_events
 # of a recording's strip.
 _MOST_SERIES, _MOST_MATRICES, _MOST_NUMBERS, _MOST_RUNS, _MOST_POINTS = 6, 12, 20, 24, 1000
 _MOST_RESULTS, _MOST_RECORDINGS, _MOST_CLASSES, _MOST_COLUMNS = 4, 3, 16, 800
-_CURVES = {
+_CURVES = {  # metrics that are drawn, by their event
     "step": ("loss", "mm/loss", "mv/loss", "mt/loss", "rate"),
     "epoch": ("train_top1", "rank", "uniformity", "clusters", "noise_share", "largest_share", "ari_labels"),
 }

@@ -30,7 +30,7 @@ _SETTINGS = {  # matplotlib's rcParams
     "grid.alpha": 0.25,
     "grid.color": "#808080",
 }
-_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)  # which matplotlib writes, with its version
 LABEL_CHARACTERS, LEGEND_CHARACTERS = 40, 100
 """Length at which text of axes and of legends is cut; free choices."""
 

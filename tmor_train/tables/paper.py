@@ -85,6 +85,7 @@ class Table:
         return tuple(row for _, rows in self.sections for row in rows)
 
 
+# The keys of Tables I and II.
 _STAGES = {SCRATCH_KEY: "never trained", "vm": "trained without text", "vmt": "trained with text"}
 
 

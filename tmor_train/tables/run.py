@@ -155,7 +155,7 @@ def _results(job: Job, place: Path) -> Sequence[Result]:
 
 FORMAT = "tmor_train.table/1"
 MARKDOWN, JSON = "table.md", "table.json"
-_DASH = "–"
+_DASH = "–"  # in place of a figure that there is not
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -31,6 +31,7 @@ FORMAT = "tmor_train.checkpoint/2"
 FORMER = "tmor_train.checkpoint/1"
 """The format before this one: without a hash, otherwise the same."""
 BEST = "best.pt"
+"""The file of the best checkpoint, beside the newest ones."""
 _NAME = re.compile(r"step-(\d{9})\.pt")
 _MARK = b"tmor_train sha256 "
 _COMMENT_BYTES = len(_MARK) + hashlib.sha256().digest_size * 2

@@ -39,7 +39,7 @@ from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
 """Least time between two drawings of the curves during training."""
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)  # full, or failing
 _NAMED_CLIPS = 5  # of a batch that is reported in an error
 _SAMPLE = 4096  # most embeddings, evenly spaced, for metrics of the whole set: their products in pairs take 128 MiB
 

@@ -46,7 +46,7 @@ def test_the_pool_is_the_batch_and_the_queue_without_older_keys_of_the_clip_and_
     first = pool_of(queue, fresh, first=0, count=1)
     assert first.valid_NK.tolist() == [[True, True, True, True, False, True, False, False]]
     assert first.others.tolist() == [[False, True, True, True, False, True, False, False]]
-    assert first.own().tolist() == [[True] + [False] * 7]
+    assert first.own.tolist() == [[True] + [False] * 7]
 
 
 def test_nearest_are_those_of_the_others() -> None:
@@ -90,7 +90,7 @@ def test_with_the_own_key_alone_it_is_info_nce() -> None:
     for n in range(3):
         scale = sum(math.exp(float(logits[n, k])) for k in range(8) if pool.valid_NK[n, k])
         wanted -= math.log(math.exp(float(logits[n, n])) / scale) / 3
-    assert float(multi_positive_info_nce(logits, pool.own(), pool.valid_NK)) == pytest.approx(wanted)
+    assert float(multi_positive_info_nce(logits, pool.own, pool.valid_NK)) == pytest.approx(wanted)
 
 
 def test_the_encoder_gives_the_mean_of_three() -> None:

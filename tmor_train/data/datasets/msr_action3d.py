@@ -71,7 +71,7 @@ JOINTS = (
 )
 """The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
-_NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_skeleton3D\.txt")
+_NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_skeleton3D\.txt")  # action, subject, trial
 
 
 def read(folder: Path, *, clips: Literal["all", "used"] = "all") -> MotionSet:

@@ -39,7 +39,7 @@ CAPTIONS = {
 """By class, as the files name it, a caption. The order is that of the class indices."""
 
 _NAME = re.compile(r"(\d{4})\.mat")
-_OWN_SIDES = list(flip_order("penn13"))
+_OWN_SIDES = list(flip_order("penn13"))  # the order that exchanges left and right joints
 _READ = ("x", "y", "visibility", "dimensions", "action", "train")
 _LARGEST = np.finfo(np.float32).max  # of a number; a clip's are float32
 

@@ -49,7 +49,7 @@ JOINTS = (
 )
 """The joints of a person in the order of the files, as ``ntu25`` names them."""
 
-_CLIP = re.compile(r"(s\d\ds\d\d)/(\d{2,3})/(\d{2,3})")
+_CLIP = re.compile(r"(s\d\ds\d\d)/(\d{2,3})/(\d{2,3})")  # pair of subjects, class, trial
 _FOLD_OF = {pair: f"fold{number}" for number, pairs in enumerate(FOLDS, 1) for pair in pairs}
 
 

@@ -63,7 +63,7 @@ TRAIN_SUBJECTS = frozenset((1, 3, 5, 7))
 JOINTS = ("head", "spine_shoulder", "spine_mid", "spine_base", *KINECT_LIMBS)
 """The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
-_NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")
+_NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton\.mat")  # action, subject, trial
 
 
 def read(folder: Path) -> MotionSet:

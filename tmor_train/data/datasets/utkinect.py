@@ -48,6 +48,8 @@ CAPTIONS = {
 JOINTS = ("spine_base", "spine_mid", "spine_shoulder", "head", *KINECT_LIMBS)
 """The joints of a frame in the order of the files, as ``ntu25`` names them."""
 
+# A file of joints, and a recording and an action in the file of labels: subject and trial; action, first and last
+# frame.
 _NAME = re.compile(r"joints_s(\d\d)_e(\d\d)\.txt")
 _HEADING = re.compile(r"s(\d\d)_e(\d\d)")
 _LINE = re.compile(r"(\w+):\s+(\S+)\s+(\S+)")
