@@ -250,7 +250,7 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
 
 @dataclass(frozen=True)
 class EmbedVideo(Stage):
-    """The embedding of a clip's pixels, as :class:`posecap.stages.embed.Embed` does it, without sentences."""
+    """The embedding of a clip's pixels, as :class:`posecap.stages.pack.Embed` does it, without sentences."""
 
     name = "embed_video"
     takes = TrackedClip

@@ -20,7 +20,7 @@ import numpy as np
 from posecap.builtin import pipelines
 from posecap.pipeline import load_pipeline
 from posecap.stage import Engine
-from posecap.stages.embed import Embed
+from posecap.stages.pack import Embed
 from posecap.types import Floats
 
 

@@ -23,9 +23,8 @@ from posecap.pipeline import Pipeline
 from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
-from posecap.stages.embed import Embed
 from posecap.stages.filter_people import FilterPeople, Prominence
-from posecap.stages.pack import Pack
+from posecap.stages.pack import Embed, Pack
 from posecap.stages.pose import Pose, Skeleton, Track
 from posecap.stages.split import Split
 

@@ -56,6 +56,7 @@ MODULES: Mapping[str, str] = {
     "posecap.skeletons.oks": "posecap.skeletons",
     "posecap.skeletons.quality": "posecap.skeletons",
     "posecap.stages.cut": "posecap.stages.split",
+    "posecap.stages.embed": "posecap.stages.pack",
     "posecap.stages.select": "posecap.stages.filter_people",
     "posecap.stages.skeleton": "posecap.stages.pose",
     "posecap.stages.track": "posecap.stages.pose",

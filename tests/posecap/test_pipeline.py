@@ -18,7 +18,7 @@ from posecap.engines.ytdlp import YtDlp
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
 from posecap.stage import Engine, Resources, Stage
 from posecap.stages.download import Download
-from posecap.stages.embed import Embed
+from posecap.stages.pack import Embed
 from posecap.stages.pose import Pose
 from posecap.types import Clip, CutVideo, PosedClip, Row, Sample, SkeletonClip, TrackedClip, Video
 from tests import ROOT

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 from posecap.stage import Reject
-from posecap.stages.embed import Embed
-from posecap.stages.pack import Pack
+from posecap.stages.pack import Embed, Pack
 from posecap.types import Span
 from tests import building
 
