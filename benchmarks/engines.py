@@ -56,9 +56,8 @@ from posecap.files import file_sha256  # noqa: E402
 from posecap.interfaces import DecoderGaveUpError, Limits  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
 from posecap.stage import Engine, Stage  # noqa: E402
-from posecap.stages.decode import Decode  # noqa: E402
+from posecap.stages.decode import Decode, Split  # noqa: E402
 from posecap.stages.pose import Pose, Track  # noqa: E402
-from posecap.stages.split import Split  # noqa: E402
 from posecap.types import CaptionedClip, Clip, Pixels, Row, Span, TrackedClip, Tracks, Video  # noqa: E402
 from posecap.video import working_size  # noqa: E402
 from tests.random_weights import mmpose, ultralytics, viclip  # noqa: E402

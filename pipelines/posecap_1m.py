@@ -26,12 +26,11 @@ from posecap.interfaces import Limits
 from posecap.pipeline import Pipeline
 from posecap.stage import Resources
 from posecap.stages.caption import WriteCaptions
-from posecap.stages.decode import Decode
+from posecap.stages.decode import Decode, Split
 from posecap.stages.download import Download
 from posecap.stages.filter_people import FilterPeople
 from posecap.stages.pack import Embed, Pack
 from posecap.stages.pose import Pose, Skeleton, Track
-from posecap.stages.split import Split
 
 pipeline = Pipeline(
     stages=(

@@ -55,10 +55,11 @@ MODULES: Mapping[str, str] = {
     "posecap.shards.layout": "posecap.shards.paths",
     "posecap.skeletons.oks": "posecap.skeletons",
     "posecap.skeletons.quality": "posecap.skeletons",
-    "posecap.stages.cut": "posecap.stages.split",
+    "posecap.stages.cut": "posecap.stages.decode",
     "posecap.stages.embed": "posecap.stages.pack",
     "posecap.stages.select": "posecap.stages.filter_people",
     "posecap.stages.skeleton": "posecap.stages.pose",
+    "posecap.stages.split": "posecap.stages.decode",
     "posecap.stages.track": "posecap.stages.pose",
 }
 """Modules that a pipeline file may import: former name → present name, as in all tables below."""

@@ -35,9 +35,8 @@ from posecap.plan_store import output_storage, work_folder
 from posecap.run.local import cores
 from posecap.shards import committed
 from posecap.stage import Reject, check_installed
-from posecap.stages.decode import Decode
+from posecap.stages.decode import Decode, Split
 from posecap.stages.download import Download
-from posecap.stages.split import Split
 from posecap.storage import Storage
 from posecap.terminal import count_text, duration_text
 from posecap.types import Row

@@ -234,9 +234,8 @@ def test_reasons_stand_commonest_first():
 
 def test_the_stage_that_makes_clips_is_last_of_one_and_first_of_the_other():
     from posecap.engines.pyav import PyAV
-    from posecap.stages.decode import Decode
+    from posecap.stages.decode import Decode, Split
     from posecap.stages.pack import Pack
-    from posecap.stages.split import Split
 
     order = StageOrder.of((Split(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack()))
     assert order == StageOrder(("split", "decode"), ("decode", "pack"))

@@ -158,12 +158,12 @@ def test_a_file_without_a_pipeline_is_rejected(tmp_path: Path, text: str | None)
         ("a = 1\nreturn a\n", "2: SyntaxError: 'return' outside function"),
         ("import posecap\nfrom posecap.engines.nothing import A\n", "2: ModuleNotFoundError: No module named"),
         ("import posecap\nimport no_such_package\n", "2: ModuleNotFoundError: No module named 'no_such_package'"),
-        ("from posecap.stages.split import Cutter\n", "1: ImportError: cannot import name 'Cutter'"),
+        ("from posecap.stages.decode import Cutter\n", "1: ImportError: cannot import name 'Cutter'"),
         (
-            "from posecap.stages.split import Split\n\nSplit(\n    treshold=4,\n)\n",
+            "from posecap.stages.decode import Split\n\nSplit(\n    treshold=4,\n)\n",
             r"3: TypeError: Split.__init__\(\) got an unexpected keyword argument 'treshold'",
         ),
-        ("from posecap.stages.split import Split\nSplit(threshold=-1)\n", r"2: ValueError: Split\(longest_seconds"),
+        ("from posecap.stages.decode import Split\nSplit(threshold=-1)\n", r"2: ValueError: Split\(longest_seconds"),
         ("from posecap.pipeline import Pipeline\npipeline = Pipeline(())\n", "2: a pipeline needs at least one stage"),
     ],
 )

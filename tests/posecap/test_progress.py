@@ -14,9 +14,8 @@ from posecap.progress import DownloadProgress, Progress
 from posecap.run.execute import ItemResult
 from posecap.run.pool import Finished, Load, Task
 from posecap.stage import Resources
-from posecap.stages.decode import Decode
+from posecap.stages.decode import Decode, Split
 from posecap.stages.pack import Pack
-from posecap.stages.split import Split
 from posecap.types import PartName
 
 STAGES = (Split(), Decode(prober=PyAV(), decoders=(PyAV(),)), Pack())

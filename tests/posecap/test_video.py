@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posecap.engines.pyav import PyAV
-from posecap.stages.decode import Decode
-from posecap.stages.split import Split
+from posecap.stages.decode import Decode, Split
 from posecap.types import Media, Span
 from posecap.video import (
     FrameBuffer,

@@ -20,8 +20,7 @@ from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
 from posecap.stage import Reject
-from posecap.stages.decode import Decode
-from posecap.stages.split import Split
+from posecap.stages.decode import Decode, Split
 from posecap.types import Clip, CutVideo, Span
 from posecap.video_file import Reading, opened
 from tests.footage import (

@@ -284,7 +284,7 @@ def test_a_plan_with_a_pipeline_that_cannot_be_loaded_ends_with_1(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipeline, made = tmp_path / "mine.py", tmp_path / "mine.yaml"
-    pipeline.write_text("from posecap.stages.split import Split\nSplit(treshold=4)\n")
+    pipeline.write_text("from posecap.stages.decode import Split\nSplit(treshold=4)\n")
     assert main(["manifest", "folder", str(videos), "--output", str(made), "--pipeline", str(pipeline)]) == 0
     assert main(["plan", "--manifest", str(made)]) == 1
     said = capsys.readouterr()
