@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from posecap import legacy
+from posecap.duplicates import read_groups
 from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
 from posecap.ledger import Ledger
 from posecap.manifest.importers import unfilled
@@ -202,7 +203,7 @@ def build(
     with storage.lock() as lock:
         here = work_folder(storage)
         stored = adopt_stored_plan(storage)
-        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=stored)
+        plan = make_plan(manifest, here / f".{PLAN_FILE}.new", built=stored, near=read_groups(storage))
         fingerprints = part_fingerprints(pipeline, plan)
         change = compare(storage, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":

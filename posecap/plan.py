@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from posecap import legacy
 from posecap.files import digest
+from posecap.manifest.auto_split import row_splits
 from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
 from posecap.manifest.rows import ROW_SCHEMA, located, utf8_bytes
 from posecap.manifest.tables import read_tables
@@ -549,7 +550,7 @@ def _difference(one: dict[str, object], two: dict[str, object]) -> str:
     return f"{name} {shown(one[name])}, not {shown(two[name])}"
 
 
-def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = None) -> Plan:
+def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = None, near: Any = None) -> Plan:
     """Read, check and plan every row of a manifest, with 32 bytes of each in memory, into ``destination`` (replaced if
     present).
 
@@ -559,6 +560,8 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
     Args:
         built: the plan of the dataset so far; its ``bytes_per_part`` holds where the manifest states none. Nothing need
             be there.
+        near: groups of near-duplicates of the dataset so far (:func:`posecap.duplicates.read_groups`), which stay in
+            one split (:func:`posecap.manifest.auto_split.row_splits`); None where none are known.
 
     Raises:
         ManifestError: a table or every row is wrong, there is nothing to plan, or there are more than 64 splits or
@@ -571,8 +574,9 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
     private = PrivateUris()
     try:
         with closing(RowSpool(folder)) as spool:
+            splits = row_splits(manifest, near)
             for batch in read_tables(manifest, private):
-                spool.add(batch)
+                spool.add(splits(batch))
             spool.deduplicate()
         _check_parts(spool.counts, manifest)
         size = PartSize(manifest.rows_per_part, _bytes_per_part(manifest, built), manifest.store_video)

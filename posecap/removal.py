@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.duplicates import forget_removed
 from posecap.finalize import mark_unfinished
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.part import iter_byte_ranges
@@ -83,6 +84,7 @@ def remove(
         targets = _Targets.among(storage, whole, found)
         rewritten = tuple(remove_samples(storage, whole, reason, sources=found))
         remove_previews(storage)
+        forget_removed(storage)
         deleted = _delete_unfinished(storage)
         indexes = targets.check_gone(storage, rewritten)
     return Removal(keys=whole, rewritten=rewritten, indexes=indexes, deleted=deleted)

@@ -149,6 +149,8 @@ def mirror() -> Floats:
 _CROPPED_SIDES = ((0.0, 1.0), (0.05, 1.0), (0.0, 0.95), (0.05, 0.95), (0.1, 1.0), (0.0, 0.9))
 """Where a crop may begin and end on either axis, as shares of the side: up to a tenth is gone in steps of a twentieth.
 Nothing else is tried, so what lies between is compared with its nearest."""
+NINE_TENTHS = tuple(len(_CROPPED_SIDES) * down + across for down in (3, 4, 5) for across in (3, 4, 5))
+"""Numbers, among :func:`crops`, of those that leave nine tenths of either side: the middle and the ends."""
 
 
 @lru_cache(maxsize=1)
@@ -280,19 +282,22 @@ def likeness(one: Signature, two: Signature) -> Likeness:
     return best
 
 
-_Path = tuple[float, NDArray[np.intp], float]
+_Path = tuple[float, NDArray[np.int16], float]
 """Mean cosine, for each moment of the first clip the moment of the second (-1: none), and the rate."""
 
 
 def _moments_of(path: _Path) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The moments of the first clip that both show, and those of the second at them."""
     first = np.flatnonzero(path[1] >= 0)
-    return first, path[1][first]
+    return first, path[1][first].astype(np.intp)
 
 
 def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> _Path | None:
     """The shift and rate at which the mean cosine is greatest; None where the clips cannot overlap enough."""
     cosines = one_NK @ two_NK.T
+    best = np.sort(cosines.max(1))[-max(1, len(cosines) // 4) :]  # no path is shorter, so that none has more
+    if float(best.mean()) < _HARDLY:
+        return None
     paths, rates = _paths(len(one_NK), len(two_NK), round(one.period_seconds, 3), round(two.period_seconds, 3))
     if not len(paths):
         return None
@@ -313,7 +318,7 @@ def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> 
 
 
 @lru_cache(maxsize=4096)
-def _paths(first: int, second: int, period: float, other_period: float) -> tuple[NDArray[np.intp], list[float]]:
+def _paths(first: int, second: int, period: float, other_period: float) -> tuple[NDArray[np.int16], list[float]]:
     """(P, N) for every rate and shift the moment of the second clip at each moment of the first, -1 where it has none;
     and the rate of each."""
     times = (np.arange(first) + 0.5) * period
@@ -324,13 +329,13 @@ def _paths(first: int, second: int, period: float, other_period: float) -> tuple
     found, rates = [], []
     for rate in _RATES:
         # At this rate the second clip shows at (t - shift) / rate what the first shows at t.
-        for number in range(math.ceil((least - other_length * rate) / step), math.floor((length - least) / step) + 1):
-            at = np.floor((times - number * step) / rate / other_period).astype(np.intp)
-            path = np.where((at >= 0) & (at < second), at, -1)
-            if (path >= 0).sum() * period >= least - period / 2:
-                found.append(path)
-                rates.append(rate)
-    return np.array(found, np.intp).reshape(len(found), first), rates
+        shifts = step * np.arange(math.ceil((least - other_length * rate) / step), (length - least) / step + 1)
+        at = np.floor((times - shifts[:, None]) / rate / other_period).astype(np.int16)
+        paths = np.where((at >= 0) & (at < second), at, np.int16(-1))
+        paths = paths[(paths >= 0).sum(1) * period >= least - period / 2]
+        found.append(paths)
+        rates += [rate] * len(paths)
+    return np.concatenate(found), rates
 
 
 _STILL = 0.004

@@ -178,6 +178,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
+    from posecap.duplicates import read_groups
     from posecap.manifest.manifest_file import read_manifest
     from posecap.pipeline import PipelineError, load_pipeline
     from posecap.plan import PLAN_FILE, make_plan
@@ -186,8 +187,9 @@ def _plan(options: argparse.Namespace) -> int:
 
     manifest, console = read_manifest(_manifest_path(options)), Console()
     with tempfile.TemporaryDirectory(prefix="posecap-plan-") as folder:
-        built = fetch_plan(output_storage(_output(options), manifest))
-        plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=built)
+        storage = output_storage(_output(options), manifest)
+        near = read_groups(storage)
+        plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=fetch_plan(storage), near=near)
         try:
             pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline

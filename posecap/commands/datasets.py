@@ -1,4 +1,5 @@
-"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view`` and ``remove``."""
+"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``duplicates``, ``leakage``
+and ``remove``."""
 
 from __future__ import annotations
 
@@ -12,7 +13,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from posecap.terminal import COMPLETE, ERROR, PARTIAL, USAGE, Commands, FormerFlag, at_least_one, command, count_text
+from posecap.terminal import (
+    ALARM,
+    COMPLETE,
+    ERROR,
+    PARTIAL,
+    USAGE,
+    Commands,
+    FormerFlag,
+    at_least_one,
+    command,
+    count_text,
+)
 
 if TYPE_CHECKING:
     from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
@@ -25,6 +37,14 @@ if TYPE_CHECKING:
 
 _MOST_PROBLEMS = 1000
 """``posecap verify`` stops after so many."""
+
+
+_DUPLICATES_MORE = """\
+Clips are compared by the signatures that pipelines with Decode(signature="perceptual") make; of others only clips of
+one file that overlap in time are found. All are kept, unless --keep best removes them. To keep each group in one split,
+write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `posecap build --update`.
+"""
+_GROUPS_PRINTED = 20
 
 
 class DatasetChoiceError(ValueError):
@@ -70,6 +90,25 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     output = ".mp4 or .gif for a clip, .jpg or .png for a sheet (default: KEY.mp4, or contact_sheet.jpg)"
     option("--output", type=Path, metavar="FILE", help=output)
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
+
+    about = "find clips that show the same footage, and write them as groups to duplicates.parquet"
+    parser = command(commands, "duplicates", _duplicates, about=about, more=_DUPLICATES_MORE)
+    _add_dataset(parser)
+    option = parser.add_argument
+    option("--output", type=Path, metavar="FILE.jpg", help="also write a contact sheet of the groups")
+    option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
+    option("--json", action="store_true", help="print the groups as JSON lines, all of them")
+    about = "best removes all clips of a group but the best for good, as `posecap remove` does (default: %(default)s)"
+    option("--keep", choices=("all", "best"), default="all", help=about)
+
+    about = "find footage that stands in several splits"
+    parser = command(commands, "leakage", _leakage, about=about, more="exit codes: 0 none found, 4 leaks, 1 error")
+    _add_dataset(parser)
+    option = parser.add_argument
+    column = "also look for values of this column of the manifest's tables in several splits, such as person"
+    option("--group-by", action="append", default=[], metavar="COLUMN", help=column)
+    option("--manifest", type=Path, metavar="FILE", help="with these columns (default: the one the dataset is from)")
+    option("--json", action="store_true", help="print what was checked and the leaks as JSON")
 
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
     more = "Removed clips stay removed: later builds refuse them, and readers skip them."
@@ -404,6 +443,102 @@ def _footage(root: Storage) -> Footage | None:
         limits=download.limits,
         media_root=manifest.media_root,
     )
+
+
+def _duplicates(options: argparse.Namespace) -> int:
+    from posecap.duplicates import DUPLICATES_FILE, SignatureStore, group_clips, read_clips, write_groups
+
+    root = _only_dataset(options)
+    with SignatureStore() as store:
+        clips = read_clips(store, root)
+        groups = group_clips(clips, clips.pairs())
+    with root.lock():
+        write_groups(root, groups)
+    members: dict[int, list[dict[str, Any]]] = {}
+    for row in groups.to_pylist():
+        members.setdefault(row["group"], []).append(row)
+    if options.json:
+        for row in groups.to_pylist():
+            print(json.dumps(row))
+    else:
+        counts = f"{groups.num_rows:,} of {count_text(clips.table.num_rows, 'clip')}"
+        print(f"{count_text(len(members), 'group')} of near-duplicates, {counts}")
+        for number, group in list(members.items())[:_GROUPS_PRINTED]:
+            print(f"group {number}")
+            for row in group:
+                print(f"  {'best' if row['best'] else '    '}  {_group_line(row)}")
+        if len(members) > _GROUPS_PRINTED:
+            print(f"and {len(members) - _GROUPS_PRINTED:,} more groups, in {DUPLICATES_FILE}")
+        _print_unsigned(len(clips.signed_S), clips.table.num_rows)
+    if options.output and members:
+        from posecap.visualization.contact_sheet import view_clips
+
+        shown = [(row["key"], _heading(row)) for group in members.values() for row in group][: options.count]
+        sheet = view_clips(root, shown, out=options.output, footage=_footage_at_hand(root))
+        print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}", file=sys.stderr if options.json else sys.stdout)
+    if options.keep == "best" and members:
+        from posecap.removal import remove
+
+        worse = [row["key"] for row in groups.to_pylist() if not row["best"]]
+        remove(root, worse, reason="near-duplicate of a better clip")
+        print(f"removed {count_text(len(worse), 'clip')}: run `posecap build` again for a report without them")
+    return COMPLETE
+
+
+def _group_line(row: Mapping[str, Any]) -> str:
+    mirrored = ", mirrored" if row["mirrored"] else ""
+    when = f"{row['start_seconds']:.2f} to {row['end_seconds']:.2f} s"
+    return f"{row['key']}  {row['split']}  {row['uri']}  {when}  likeness {row['picture']:.2f}{mirrored}"
+
+
+def _heading(row: Mapping[str, Any]) -> str:
+    return f"group {row['group']}{', best' if row['best'] else ''}, {row['split']}"
+
+
+def _print_unsigned(signed: int, clips: int) -> None:
+    if signed < clips:
+        print(
+            f"{clips - signed:,} of {clips:,} clips have no signature, and were compared by file and time alone: build "
+            'them with a pipeline that has Decode(signature="perceptual")'
+        )
+
+
+def _leakage(options: argparse.Namespace) -> int:
+    from posecap.leakage import audit
+
+    root = _only_dataset(options)
+    found = audit(root, groups=_values_by_uri(root, options.manifest, options.group_by))
+    if options.json:
+        leaks = [{"kind": leak.kind, "what": leak.what, "clips": leak.clips, "keys": leak.keys} for leak in found.leaks]
+        counts = {"clips": found.clips, "splits": found.splits, "signed": found.signed, "columns": found.columns}
+        print(json.dumps({**counts, "leaks": leaks}, indent=1))
+        return ALARM if found.leaks else COMPLETE
+    for leak in found.leaks:
+        print(leak)
+    number = f"{count_text(len(found.leaks), 'leak')} between" if found.leaks else "no leak between"
+    print(f"{number} splits {', '.join(found.splits)} of {count_text(found.clips, 'clip')}; checked: {found.checked}")
+    _print_unsigned(found.signed, found.clips)
+    return ALARM if found.leaks else COMPLETE
+
+
+def _values_by_uri(root: Storage, manifest: Path | None, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By column, the values that the manifest's tables have, by URI.
+
+    Raises:
+        DatasetChoiceError: columns are asked for, and there is no manifest to read them from.
+        ManifestError: it cannot be read, or no table has the column.
+    """
+    if not columns:
+        return {}
+    from posecap.finalize import read_manifest_path
+    from posecap.manifest.auto_split import column_values
+    from posecap.manifest.manifest_file import read_manifest
+
+    path = manifest or read_manifest_path(root)
+    if path is None:
+        raise DatasetChoiceError(f"it is not known which manifest {root.location} is from: name it with --manifest")
+    found = read_manifest(path)
+    return {column: dict(column_values(found, column)) for column in columns}
 
 
 def _remove(options: argparse.Namespace) -> int:

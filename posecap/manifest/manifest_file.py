@@ -22,10 +22,16 @@ The keys::
     bytes_per_part: 2000000000     # most bytes of one shard's clips, as estimated from the rows; see Manifest
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
     filter: jitter < 0.02          # optional; clips for which it does not hold are rejected: posecap/shards/where.py
+    split: given                   # given by tables, or auto (posecap.manifest.auto_split) with the three keys below
+    split_ratios: 0.8/0.1/0.1      # of train, val and test; two numbers are train and test; or train 0.8/dev 0.2
+    split_seed: 0                  # a whole number; another divides otherwise
+    group_by: person, camera       # columns of the tables; rows with one value of any of them stay in one split
+    near_duplicates: keep_all      # or one_split, for given splits: see posecap.manifest.auto_split
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +108,21 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutoSplit:
+    """How rows are divided among splits (:mod:`posecap.manifest.auto_split`).
+
+    Args:
+        ratios: names of splits, each with its share; the shares sum to 1.
+        seed: another one divides otherwise.
+        group_by: columns of the tables.
+    """
+
+    ratios: tuple[tuple[str, float], ...]
+    seed: int = 0
+    group_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The content of a manifest; the module's docstring explains its keys.
 
@@ -115,8 +136,8 @@ class Manifest:
     plan, which is none for those that were planned before there was one, and others get
     :data:`posecap.plan.BYTES_PER_PART`.
 
-    ``filter`` is a condition for :class:`posecap.stages.filter_clips.FilterClips`, checked when a build reads it; empty
-    where there is none.
+    ``auto_split`` is None where the tables give the splits. ``filter`` is a condition for
+    :class:`posecap.stages.filter_clips.FilterClips`, checked when a build reads it; empty where there is none.
     """
 
     path: Path
@@ -133,6 +154,8 @@ class Manifest:
     bytes_per_part: int | None = None
     store_video: StoreVideo = "none"
     filter: str = ""
+    auto_split: AutoSplit | None = None
+    near_duplicates: Literal["keep_all", "one_split"] = "keep_all"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -158,9 +181,55 @@ def read_manifest(path: Path) -> Manifest:
         bytes_per_part=keys.whole("bytes_per_part", *BYTES_PER_PART_RANGE, default=0) or None,
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
         filter=_filter(keys),
+        auto_split=_auto_split(keys),
+        near_duplicates=cast(
+            Literal["keep_all", "one_split"],
+            keys.word("near_duplicates", ("keep_all", "one_split"), default="keep_all"),
+        ),
     )
     keys.done()
     return manifest
+
+
+def _auto_split(keys: Keys) -> AutoSplit | None:
+    """Of ``split: auto``; None where tables give the splits."""
+    is_auto = keys.word("split", ("given", "auto"), default="given") == "auto"
+    written = keys.text("split_ratios", LINE, _RATIOS, default="")
+    seed = keys.whole("split_seed", 0, 999_999_999_999, default=0)
+    columns = keys.text("group_by", LINE, "columns of the tables with commas between them", default="")
+    for key, value in {"split_ratios": written, "split_seed": seed, "group_by": columns}.items():
+        if value and not is_auto:
+            raise keys.wrong(key, "'split: auto' as well: without it the tables give the splits")
+    if not is_auto:
+        return None
+    try:
+        ratios = split_ratios(written or "0.8/0.1/0.1")
+    except ValueError:
+        raise keys.wrong("split_ratios", _RATIOS) from None
+    named = tuple(dict.fromkeys(name.strip() for name in columns.split(",") if name.strip()))
+    return AutoSplit(ratios=ratios, seed=seed, group_by=named)
+
+
+_RATIOS = (
+    "shares of train, val and test as 0.8/0.1/0.1, of train and test as 0.8/0.2, or with names as train 0.8/dev 0.2"
+)
+
+
+def split_ratios(text: str) -> tuple[tuple[str, float], ...]:
+    """Splits and their shares, which sum to 1, from ``0.8/0.1/0.1``, ``80/20`` or ``train 0.8/dev 0.2``.
+
+    Raises:
+        ValueError: a name or number is none, two have one name, or a share is not above 0.
+    """
+    parts = [part.split() for part in text.split("/")]
+    usual = {2: ("train", "test"), 3: ("train", "val", "test")}.get(len(parts), ())
+    names = [part[0] for part in parts if len(part) == 2] or list(usual)
+    shares = [float(part[-1]) for part in parts if part]
+    if len(names) != len(parts) or len(shares) != len(parts) or len(set(names)) != len(names):
+        raise ValueError(f"split ratios are {text!r}; write {_RATIOS}")
+    if not all(0 < share < math.inf for share in shares) or not all(re.fullmatch(SPLIT_NAME, name) for name in names):
+        raise ValueError(f"split ratios are {text!r}; write {_RATIOS}")
+    return tuple((name, share / sum(shares)) for name, share in zip(names, shares, strict=True))
 
 
 def _filter(keys: Keys) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from posecap.outcomes import ClipOutcome, RowOutcome
@@ -237,6 +238,33 @@ def view_sheet(
                 image, why = _pictured(sample, footage)
             image = image or _drawn(sample, None)
         tiles.add(image, _caption(row, choice.worst), why)
+    return tiles.write(out)
+
+
+def view_clips(
+    location: Location, clips: Sequence[tuple[str, str]], *, out: Path, footage: Footage | None = None
+) -> Sheet:
+    """Write a contact sheet of clips in the order in which they are given, as :func:`view_sheet` draws them.
+
+    Args:
+        clips: keys, each with the first line of its caption.
+        out: ``.jpg`` or ``.png``.
+
+    Raises:
+        ViewError, ShardError, PillowMissingError, FontError: as :func:`view_sheet`.
+    """
+    _check_picture(out)
+    storage = open_storage(location)
+    dataset, tiles = Dataset(storage), _Tiles()
+    wanted = pc.field("key").isin([key for key, _ in clips])
+    rows = {row["key"]: row for row in dataset.index().to_table(filter=wanted).to_pylist()}
+    for key, heading in clips:
+        image, why = _preview(storage, rows[key]), ""
+        if image is None:
+            sample = drawable(dataset.sample(key))
+            image, why = _pictured(sample, footage)
+            image = image or _drawn(sample, None)
+        tiles.add(image, f"{heading}\n{_caption(rows[key], None)}", why)
     return tiles.write(out)
 
 

@@ -1,0 +1,116 @@
+"""Looks for footage that stands in several splits of a dataset: leaks, by which a test measures what was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips
+from posecap.storage import Location
+
+Kind = Literal["source_video", "near_duplicate", "group"]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Clips in several splits that should be in one.
+
+    Args:
+        kind: ``source_video``: they are of one file, or of one URI; ``near_duplicate``: their footage is the same by
+            their signatures, or overlaps in time; ``group``: they have the same value of a column.
+        what: they share: the URI, or column and value; of near-duplicates empty.
+        clips: number of clips by split.
+        keys: of a clip of each split.
+    """
+
+    kind: Kind
+    what: str
+    clips: Mapping[str, int]
+    keys: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} in {split}" for split, count in self.clips.items())
+        return f"{self.kind}  {self.what or 'the same footage'}: {counts}, such as {' '.join(self.keys)}"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, and what could be looked at.
+
+    Args:
+        clips, splits: of the dataset.
+        signed: clips with a signature; the others are compared by file, URI and span alone.
+        columns: those of which equal values were looked for.
+        leaks: by kind, of each those with most clips first.
+    """
+
+    clips: int
+    splits: tuple[str, ...]
+    signed: int
+    columns: tuple[str, ...]
+    leaks: tuple[Leak, ...]
+
+    @property
+    def checked(self) -> str:
+        """What was looked at, in words."""
+        looks = ["source videos", *(f"column {column}" for column in self.columns)]
+        if self.signed == self.clips:
+            looks.append("near-duplicates by signatures")
+        elif self.signed:
+            looks.append(f"near-duplicates by signatures of {self.signed:,} of {self.clips:,} clips")
+        else:
+            looks.append("no near-duplicates, as no clip has a signature")
+        return ", ".join(looks)
+
+
+def audit(location: Location, *, groups: Mapping[str, Mapping[str, str]] | None = None) -> Audit:
+    """Look for leaks between the splits of a dataset, wherever its splits come from.
+
+    Args:
+        groups: by the name of a column, the values by URI, as a table of the manifest gives them.
+
+    Raises:
+        ShardError: it is no dataset, or damaged.
+    """
+    with SignatureStore() as store:
+        clips = read_clips(store, location)
+        return audit_clips(clips, clips.pairs(), groups=groups)
+
+
+def audit_clips(clips: Clips, pairs: Sequence[Pair], *, groups: Mapping[str, Mapping[str, str]] | None = None) -> Audit:
+    """:func:`audit` of clips that are read and compared already."""
+    table, uris = clips.table, clips.table["uri"].to_pylist()
+    leaks = [Leak("source_video", uri, counts, keys) for uri, counts, keys in _in_several(table, table["uri"])]
+    named = {leak.what for leak in leaks}
+    for source, counts, keys in _in_several(table, table["source_id"]):
+        of_source = table.filter(pc.equal(table["source_id"], source))["uri"].to_pylist()
+        if not named.intersection(of_source):
+            leaks.append(Leak("source_video", " and ".join(sorted(set(of_source))[:2]), counts, keys))
+    leader = joined(table.num_rows, [(pair.first, pair.second) for pair in pairs])
+    found = _in_several(table, pa.array(leader))
+    leaks += [Leak("near_duplicate", "", counts, keys) for _, counts, keys in found]
+    for column, values in (groups or {}).items():
+        of_clips = pa.array([values.get(uri) for uri in uris], pa.string())
+        found = _in_several(table, of_clips)
+        leaks += [Leak("group", f"{column} {value}", counts, keys) for value, counts, keys in found]
+    splits = tuple(sorted(pc.unique(table["split"]).to_pylist()))
+    return Audit(table.num_rows, splits, len(clips.signed_S), tuple(groups or ()), tuple(leaks))
+
+
+def _in_several(table: Any, values: Any) -> Iterator[tuple[Any, dict[str, int], tuple[str, ...]]]:
+    """Each value that clips of several splits have, with their number by split and a key of each; the values with most
+    clips first. Clips without a value are left out."""
+    found = pa.table({"value": values, "split": table["split"], "key": table["key"]}).filter(pc.is_valid(values))
+    each = found.group_by(["value", "split"]).aggregate([("key", "count"), ("key", "min")])
+    splits = each.group_by("value").aggregate([("split", "count")])
+    several = splits.filter(pc.greater(splits["split_count"], 1))["value"]
+    by_value: dict[Any, list[tuple[str, int, str]]] = {}
+    for row in each.filter(pc.is_in(each["value"], several)).to_pylist():
+        by_value.setdefault(row["value"], []).append((row["split"], row["key_count"], row["key_min"]))
+    for value, rows in sorted(by_value.items(), key=lambda item: (-sum(count for _, count, _ in item[1]), item[0])):
+        rows.sort()
+        yield value, {split: count for split, count, _ in rows}, tuple(key for _, _, key in rows)

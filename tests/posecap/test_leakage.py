@@ -1,0 +1,110 @@
+"""Every planted leak is found, and after `split: auto` there is none."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from posecap.cli import main
+from posecap.duplicates import SignatureStore, group_clips, read_clips, read_groups, write_groups
+from posecap.leakage import audit
+from posecap.manifest.manifest_file import read_manifest
+from posecap.plan import make_plan
+from tests import planted
+
+
+def manifest(folder: Path, *more: str) -> Path:
+    lines = ["id,video,start,label,person"]
+    for name, known in planted.ROWS.items():
+        uri, start = known.get("uri", f"{name}.mp4"), known.get("start", "")
+        lines.append(f"{name},{uri},{start},label-{known['seed'] % 2},{known['person']}")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    path = folder / "manifest.yaml"
+    path.write_text(
+        "name: planted\nversion: 1.0.0\nlicense: MIT\ncontact: me@example.org\npipeline: default\noutput: data\n"
+        "tables:\n  - path: rows.csv\n" + "".join(f"{line}\n" for line in more)
+    )
+    return path
+
+
+def splits_of(path: Path, folder: Path, root: Path) -> dict[str, str]:
+    plan = make_plan(read_manifest(path), folder / "plan.parquet", near=read_groups(root))
+    return {planned.row.row_id: planned.row.split for part in plan.parts() for planned in plan.rows(part)}
+
+
+def find_duplicates(root: Path) -> None:
+    with SignatureStore() as store:
+        clips = read_clips(store, root)
+        write_groups(root, group_clips(clips, clips.pairs()))
+
+
+def test_every_planted_leak_is_found(tmp_path: Path) -> None:
+    planted.build(tmp_path)
+    found = audit(tmp_path, groups={"person": planted.PERSON_BY_URI})
+    assert (found.clips, found.splits, found.signed) == (9, ("test", "train"), 9)
+    assert {(leak.kind, leak.what) for leak in found.leaks} == {
+        ("source_video", "long.mp4"),
+        ("source_video", "renamed-too.mp4 and renamed.mp4"),
+        ("near_duplicate", ""),
+        ("group", "person dan"),
+        ("group", "person eve"),
+        ("group", "person flo"),
+    }
+    near = next(leak for leak in found.leaks if leak.kind == "near_duplicate")
+    assert near.clips == {"test": 1, "train": 1}
+    assert sum(leak.kind == "near_duplicate" for leak in found.leaks) == 2  # the copy, and the file with two names
+    assert found.checked == "source videos, column person, near-duplicates by signatures"
+
+
+def test_without_signatures_it_says_what_it_cannot_see(tmp_path: Path) -> None:
+    planted.build(tmp_path, signed=False)
+    found = audit(tmp_path)
+    assert "source_video" in {leak.kind for leak in found.leaks}
+    assert found.checked == "source videos, no near-duplicates, as no clip has a signature"
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_after_an_automatic_split_there_is_none(tmp_path: Path, seed: int) -> None:
+    root = tmp_path / "given"
+    planted.build(root)
+    find_duplicates(root)
+    auto = ("split: auto", "split_ratios: 0.5/0.5", f"split_seed: {seed}", "group_by: person")
+    splits = splits_of(manifest(tmp_path, *auto), tmp_path, root)
+    planted.build(tmp_path / "auto", splits)
+    assert audit(tmp_path / "auto", groups={"person": planted.PERSON_BY_URI}).leaks == ()
+
+
+def test_given_splits_can_keep_near_duplicates_together(tmp_path: Path) -> None:
+    planted.build(tmp_path / "data")
+    find_duplicates(tmp_path / "data")
+    text = manifest(tmp_path).with_name("rows.csv").read_text().splitlines()
+    text = [f"{line},{planted.SPLITS.get(line.split(',')[0], 'split')}" for line in text]
+    (tmp_path / "rows.csv").write_text("\n".join(text) + "\n")
+    kept = splits_of(tmp_path / "manifest.yaml", tmp_path, tmp_path / "data")
+    assert kept == planted.SPLITS
+    with (tmp_path / "manifest.yaml").open("a") as file:
+        file.write("near_duplicates: one_split\n")
+    moved = splits_of(tmp_path / "manifest.yaml", tmp_path, tmp_path / "data")
+    assert moved == {**planted.SPLITS, "copied": "test", "renamed": "test"}
+
+
+def test_the_command_ends_with_4_for_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted.build(tmp_path)
+    path = manifest(tmp_path)
+    assert main(["leakage", str(tmp_path), "--group-by", "person", "--manifest", str(path)]) == 4
+    said = capsys.readouterr().out
+    assert "group  person flo: 1 in test, 1 in train" in said
+    assert "leaks between splits test, train of 9 clips; checked: source videos, column person, near" in said
+    assert main(["leakage", str(tmp_path), "--json"]) == 4
+    assert {leak["kind"] for leak in json.loads(capsys.readouterr().out)["leaks"]} == {"source_video", "near_duplicate"}
+    planted.build(tmp_path / "sound", dict.fromkeys(planted.ROWS, "train"))
+    assert main(["leakage", str(tmp_path / "sound")]) == 0
+    assert capsys.readouterr().out.startswith("no leak between splits train of 9 clips")
+
+
+def test_a_column_that_no_table_has_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted.build(tmp_path)
+    assert main(["leakage", str(tmp_path), "--group-by", "dog", "--manifest", str(manifest(tmp_path))]) == 1
+    assert "names 'dog', which is no column of rows.csv" in capsys.readouterr().err
+    assert main(["leakage", str(tmp_path), "--group-by", "dog"]) == 1
+    assert "--manifest" in capsys.readouterr().err
