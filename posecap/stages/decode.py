@@ -112,15 +112,14 @@ class Decode(Stage):
     A row's span becomes one clip. The clip's span has the row's times where the video reaches them, and ends with the
     video otherwise. Rejected with ``span_outside_video``, ``truncated`` (frames cover less than ``least_share`` of the
     span), ``damaged`` (more than ``most_damaged`` of its frames are), ``too_many_frames`` or ``too_short`` (under
-    ``fewest_frames``). Gaps without frames stay inside the clip and
-    only count as not covered.
+    ``fewest_frames``). Gaps without frames stay inside the clip and only count as not covered.
 
     A video without a span is read once, from front to end, and split at every shot boundary, and where two recordings
-    were joined (``Media.joins``). A shot longer than
-    the rule's longest clip (:class:`posecap.types.ShotRule`) gives clips of that length; where the last of them would
-    be shorter than the rule's shortest, it and the clip before it are made equally long. Shots that are too short, and
-    gaps of more than ``gap_seconds`` without frames, inside or at the end, are yielded as
-    :class:`~posecap.stage.Rejected` with ``too_short``, ``no_frames`` and ``truncated``, and clips with ``damaged``.
+    were joined (``Media.joins``). A shot longer than the rule's longest clip (:class:`posecap.types.ShotRule`) gives
+    clips of that length; where the last of them would be shorter than the rule's shortest, it and the clip before it
+    are made equally long. What gives no clip is yielded as :class:`~posecap.stage.Rejected`: shots that are too short
+    (``too_short``), gaps of more than ``gap_seconds`` without frames (``no_frames``; at the end ``truncated``), and
+    clips of which too many frames are damaged (``damaged``).
 
     Either kind of row is rejected with ``undecodable`` where no decoder can read it, and with what the prober rejects.
     Of a video that is rejected after its first clips, the clips stay, and the rest is yielded as Rejected; what fails
@@ -144,6 +143,8 @@ class Decode(Stage):
         most_damaged: share, in [0, 1], of a clip's frames that may be missing since they are damaged.
         signature: ``"perceptual"`` gives each clip a signature, by which near-duplicates of it are found
             (:mod:`posecap.signatures`).
+
+    The defaults are free choices.
 
     Raises:
         ValueError: there is no decoder, or a number is out of its range.
@@ -182,7 +183,7 @@ class Decode(Stage):
 
     def __call__(self, item: CutVideo) -> Iterator[Clip | Rejected]:
         media = self.prober.probe(item.video.path)
-        done, gave_up = 0.0, []
+        done, gave_up = 0.0, []  # where the last result ended, in seconds of the whole video; why decoders gave up
         try:
             for decoder in self.decoders:
                 if not decoder.accepts(media):
@@ -229,6 +230,7 @@ class _DecoderRun:
             yield self._whole(self._cut.span)
 
     def _whole(self, span: Span) -> Clip:
+        """The row's span as one clip; raises what :class:`Decode` says."""
         stage, video_end = self._stage, self._media.seconds
         if video_end is not None and span.start_seconds >= video_end:
             raise Reject(
@@ -252,7 +254,11 @@ class _DecoderRun:
         return self._clip(buffer.pop(len(buffer)), covered)
 
     def _covered(self, wanted: Span, pts: list[float]) -> Span:
-        """The part of a span that frames cover: its own ends where frames reach them, else those of the frames."""
+        """The part of a span that frames cover: its own ends where frames reach them, else those of the frames.
+
+        Raises:
+            Reject: ``truncated`` or ``span_outside_video``: they cover too little of it.
+        """
         step = _frame_seconds(pts, self._media)
         # A frame this close to an end of the span reaches it: at a constant rate it is one step away at most; half a
         # step more is for times that vary.
@@ -272,9 +278,10 @@ class _DecoderRun:
         return Span(start, end)
 
     def _shots(self, start: float) -> Iterator[Clip | Rejected]:
+        """Clips of the shots, and what gives none."""
         rule, stage = self._cut.shots, self._stage
         detector, buffer, end = ShotDetector(rule.threshold), FrameBuffer(), start
-        joined = -1
+        joined = -1  # joins that the last frame has passed; below 0 before the first frame, which begins a shot anyway
         for block in self._blocks(Span(start, math.inf) if start else None):
             passed_T = np.searchsorted(self._media.joins, block.pts_T + _EPSILON)
             begins = detector.begins(block.frames_THW3) | (np.diff(passed_T, prepend=joined) > 0)
@@ -329,7 +336,7 @@ class _DecoderRun:
     def _blocks(self, span: Span | None) -> Iterator[Frames]:
         """Decoded frames, of a video that is faster on average limited to the stage's frame rate."""
         limit = self._stage.fps_at_most
-        # One that is not may have neighbours closer than the limit's period, as phones' videos do: none is dropped.
+        # In one that is not, neighbours may be closer than the limit's period, as in phones' videos: all are kept.
         limiter = FrameRateLimiter(limit if self._media.fps > limit or self._media.fps <= 0 else math.inf)
         size = working_size(self._media, self._stage.long_side)
         video = self._cut.video
