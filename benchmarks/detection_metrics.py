@@ -56,6 +56,7 @@ def compare(name: str, train: Timelines, test: Timelines, labels: Labels) -> Non
 
 
 def time_random_scores(folder: Path) -> None:
+    """Print what a whole evaluation of random scores takes."""
     test = tsu.timelines(folder / "smarthome_CS_51.json")["testing"]
     random = np.random.default_rng(0)
     spent = 0.0

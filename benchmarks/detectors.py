@@ -117,6 +117,7 @@ def setting(name: str, *, pipeline: Path = DEFAULT, long_side: int | None = None
 
 
 def _setting_with(name: str, pipeline: Pipeline, parts: dict[str, Any]) -> Setting:
+    """The setting of a pipeline's stages, with ``parts`` in place of their fields of these names."""
     given: tuple[Any, ...] = pipeline.stages  # dataclasses, which their type does not say
     stages: list[Any] = [
         replace(stage, **{f.name: parts[f.name] for f in fields(stage) if f.name in parts}) for stage in given

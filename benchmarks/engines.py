@@ -163,6 +163,7 @@ def decode_stage() -> Decode:
 
 
 def contenders(folder: Path, frames: Pixels) -> list[Contender]:
+    """Every engine but decoders; networks with random weights are written into ``folder``."""
     yolo = str(ultralytics.write(folder / "yolo11n.pt"))
     rtmdet = str(mmpose.rtmdet_onnx(folder / "rtmdet.onnx"))
     rtmpose = str(mmpose.rtmpose(folder / "rtmpose.pth"))
@@ -263,6 +264,7 @@ class EmbedVideo(Stage):
 
 
 def chain(folder: Path, video: Video, clip: Clip, thread_counts: Sequence[int], clips: int) -> None:
+    """Print clips a second of the chain, by number of threads, and the models' share of its time."""
     import torch
 
     small = not torch.cuda.is_available()

@@ -285,6 +285,7 @@ class Trial:
                 return result
 
     def _disturb(self, root: Path, runner: Runner, chance: random.Random) -> DisturbedBuild:
+        """One build, started again after each kill until it ends by itself."""
         result = DisturbedBuild(runner)
         waiting = draw_victims(runner, chance)
         while True:

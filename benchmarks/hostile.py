@@ -241,6 +241,7 @@ def run(manifest: Path, root: Path, runner: Runner, workers: int) -> BuildRecord
 
 
 def _started(manifest: Path, root: Path, *more: str) -> Build:
+    """A build in a session of its own, whose log lies beside its dataset."""
     paths = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks")))
     with root.with_suffix(".log").open("ab") as log:
         process = subprocess.Popen(

@@ -102,6 +102,7 @@ def read_webdataset(path: Path) -> Any:
 
 
 def read_tarfile(path: Path) -> Iterator[dict[str, Any]]:
+    """Samples, decoded, by the endings of their members."""
     with tarfile.open(path) as file:
         key, found = "", dict[str, Any]()
         for info in file:

@@ -130,6 +130,7 @@ def main() -> None:
 
 
 def parsed(arguments: list[str] | None = None) -> Namespace:
+    """The options; ``arguments`` None takes those of the command line."""
     parser = parser_of(__doc__)
     parser.add_argument("--pieces", type=Path, help="a JSON file of what was measured; it is written if not there")
     parser.add_argument("--rows-per-part", type=int, default=1000, help="the default of manifests (%(default)s)")
@@ -163,6 +164,7 @@ def parsed(arguments: list[str] | None = None) -> Namespace:
 
 
 def measured() -> Pieces:
+    """Run every step."""
     found: dict[str, Any] = {}
     for name, step in (("driver_seconds", "slow rows"), ("driver_seconds_quick", "quick rows")):
         small, large = (run(step, rows) for rows in ROWS)
@@ -369,6 +371,7 @@ def _of(piece: tuple[float, float], count: float) -> float:
 
 
 def shown(pieces: Pieces) -> Iterator[str]:
+    """Lines that print what was measured."""
     yield "measured: fixed, and for each 100,000 rows"
     for name, found in vars(pieces).items():
         if name == "requests":
@@ -390,6 +393,7 @@ def assumptions(options: Namespace) -> Iterator[str]:
 
 
 def cases(pieces: Pieces, options: Namespace) -> Iterator[str]:
+    """Lines of the tables of docs/scale.md."""
     for compute in ("cores", "gpus"):
         found = {case: estimate(pieces, options, clips=case[0], nodes=case[1], compute=compute) for case in CASES}
         first = next(iter(found.values()))

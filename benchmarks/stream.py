@@ -94,6 +94,7 @@ def sample(number: int, frames: int) -> Sample:
 
 
 def ours(root: Path, made: list[Sample], frames: int) -> dict[str, Pass]:
+    """Passes through a posecap dataset of the samples, which is written to ``root``."""
     each = -(-len(made) // PARTS)
     for part in range(PARTS):
         kept = made[part * each : (part + 1) * each]
@@ -122,6 +123,7 @@ def ours(root: Path, made: list[Sample], frames: int) -> dict[str, Pass]:
 
 
 def others(root: Path, made: list[Sample]) -> dict[str, Pass]:
+    """Passes through the same samples as other libraries write and read them."""
     found = {"webdataset": with_webdataset(root / "webdataset", made)}
     for name, package, make in (
         ("litData", "litdata", with_litdata),

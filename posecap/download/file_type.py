@@ -138,6 +138,7 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def _text_kind(head: bytes) -> str | None:
+    """``html``, ``xml``, ``json`` or ``text``; None for what is no text."""
     start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
         return "html"

@@ -203,6 +203,8 @@ class HttpDownload:
         raise Reject("bad_redirect", f"{self.shown} redirects more than {self.options.redirects} times")
 
     def _check_status(self, response: requests.Response) -> None:
+        """Raise for an answer without the content; after 416 the file is empty, so that the next attempt begins
+        anew."""
         status = response.status_code
         if status == 416:  # as many bytes are here as the server's file has, or more: it may be another version by now
             self._start_again()
@@ -237,6 +239,7 @@ class HttpDownload:
         return announced
 
     def _receive(self, response: requests.Response, expected: int | None) -> None:
+        """Append the body to the file; raises ``timeout`` and ``too_large``."""
         # read1 returns what has arrived, so that a slow server cannot delay the check of the time.
         response.raw.enforce_content_length = False  # the caller compares, and can resume
         while block := response.raw.read1(_BLOCK, decode_content=False):
@@ -256,6 +259,7 @@ class HttpDownload:
 
     @contextlib.contextmanager
     def _errors_translated(self) -> Iterator[None]:
+        """In the block, errors of requests, urllib3 and the disk become those that :meth:`attempt` names."""
         try:
             yield
         except PrivateAddressError as error:

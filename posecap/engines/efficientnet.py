@@ -168,6 +168,8 @@ class _Writer:
         return self._graph.clip(value, 0.0, _HIGHEST)
 
     def _convolution(self, value: str, name: str, norm: str, *, stride: int = 1) -> str:
+        """A convolution and the batch normalisation after it, as one; ``name`` and ``norm`` are those of their
+        tensors."""
         weight_OIhw = self._tensors[f"{name}.weight"].astype(np.float64)
         gamma_O, beta_O, mean_O, variance_O = (
             self._tensors[f"{norm}.{part}"].astype(np.float64)

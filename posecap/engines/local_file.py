@@ -58,6 +58,7 @@ class LocalFile(Engine):
 
 
 def _path_of(uri: str) -> Path:
+    """The path that a URI names; rejects ``bad_uri``."""
     if "://" not in uri:
         return Path(uri)
     try:

@@ -63,6 +63,7 @@ class MiniLM(Engine):
         return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
 
     def _embed(self, sentence: str) -> Floats:
+        """(384,) float32, L2-normalised, of one sentence."""
         encoded = self._tokenizer.encode(sentence)
         feeds = {
             "input_ids": np.array([encoded.ids], np.int64),

@@ -103,6 +103,7 @@ class RTMPose(TopDownEstimator):
 
     @cached_property
     def _config(self) -> Any:
+        """MMPose's own configuration of this size and layout, for inference."""
         ensure_mmpose()
         import mmpose
         from mmengine.config import Config
@@ -125,6 +126,7 @@ class RTMPose(TopDownEstimator):
 
     @cached_property
     def _network(self) -> Any:
+        """The network with its weights, in evaluation mode, on the device."""
         path = locate(self.weights[0])
         config = self._config
         from mmengine.model.utils import revert_sync_batchnorm

@@ -67,6 +67,7 @@ class ObjectStore(Engine):
 
 
 def _copy(location: str, file: BinaryIO, *, size_bytes: int, until: float) -> None:
+    """Write the object into ``file``, from the first byte on; raises what :meth:`ObjectStore.fetch` does."""
     uri = public_uri(location)
     file.seek(0)
     file.truncate()

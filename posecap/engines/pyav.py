@@ -230,6 +230,7 @@ class _FirstFields:
         self._kind: tuple[int, int, str] | None = None
 
     def of(self, frame: VideoFrame) -> VideoFrame:
+        """The field of an interlaced frame, with half as many lines."""
         from av.error import FFmpegError
         from av.filter import Graph
 

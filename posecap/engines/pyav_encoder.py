@@ -81,6 +81,7 @@ class PyAVEncoder(Engine):
             return path.read_bytes()
 
     def _write(self, path: Path, frames_THW3: Pixels, ticks: list[int]) -> None:
+        """Write the mp4; ``ticks`` are times in units of its time base."""
         import av
 
         # Each frame lasts until the next; the last as long as the one before it, a lone one 1/25 s.
@@ -95,6 +96,7 @@ class PyAVEncoder(Engine):
             container.mux(stream.encode())
 
     def _stream(self, container: Any, shape: tuple[int, ...], rate: Fraction) -> VideoStream:
+        """The container's stream, with x264 set up for frames (T, H, W, 3) at about ``rate`` a second."""
         settings = {
             "crf": str(self.crf),
             "preset": self.preset,

@@ -238,6 +238,7 @@ class TransformersCaptioner(Engine):
 
     @cached_property
     def _processor(self) -> Any:
+        """What turns pictures and a question into the network's input."""
         folder = find_folder(self.checkpoint)
         processor = read_part("processor", _transformers().AutoProcessor, folder)
         if not (hasattr(processor, "image_processor") and getattr(processor, "chat_template", None)):
@@ -256,6 +257,7 @@ class TransformersCaptioner(Engine):
 
     @cached_property
     def _network(self) -> Any:
+        """The network with its weights, in evaluation mode, on the device."""
         folder = find_folder(self.checkpoint)
         check_weights(folder)
         transformers, device = _transformers(), torch_device(self.device)

@@ -160,6 +160,7 @@ class Ultralytics(Engine):
         return _Model(_ready(network, device, dtype), device, dtype, len(names), names.index(_PERSON))
 
     def _people(self, fitted: Sequence[Pixels], frame_shape: tuple[int, ...]) -> list[Detections]:
+        """The people of each fitted frame; ``frame_shape`` (H, W, 3) is that before they were fitted."""
         model = self._model
         import torch
         from ultralytics.utils.nms import non_max_suppression
@@ -205,6 +206,11 @@ def _network_in(path: Path) -> Inert:
 
 
 def _class_names(record: Inert, path: Path) -> list[str]:
+    """The names of the network's classes, in their order.
+
+    Raises:
+        CheckpointError: it has none, or (``WrongArchitectureError``) none of them is a person.
+    """
     names = record.state.get("names") if isinstance(record.state, dict) else None
     known = list(names.values()) if isinstance(names, dict) and list(names) == list(range(len(names))) else names
     if (

@@ -185,6 +185,7 @@ class _Session:
             return 0.0, str(chosen["ext"])
 
     def _options(self) -> dict[str, Any]:
+        """yt-dlp's own, for the engine's fields."""
         engine = self._engine
         # What is skipped takes requests of its own, and gives no plain file: playlists, subtitles, what the page adds.
         arguments = {"player_client": list(engine.players), "skip": ["hls", "dash", "translated_subs"]}
@@ -296,6 +297,7 @@ class _Session:
 
     @contextlib.contextmanager
     def _faults_translated(self) -> Iterator[None]:
+        """In the block, yt-dlp's network errors become those that :meth:`YtDlp.fetch` names."""
         from yt_dlp.networking.exceptions import HTTPError, RequestError
 
         try:

@@ -134,6 +134,7 @@ def _check_index(index: Path, present: set[str]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """A JSON object out of a file; CheckpointError for anything else."""
     if path.stat().st_size > _LARGEST_JSON:
         raise CheckpointError(f"{path} is too large for a file of settings")
     try:

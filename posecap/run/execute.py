@@ -103,6 +103,7 @@ def _delete_temporary(item: Any, result: ItemResult) -> None:
 
 
 def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, file: StagingFile | None) -> None:
+    """Run the item through the stages, and keep samples, in ``file`` where there is one."""
     if not stages:
         if isinstance(item, Sample):
             _keep(item, result, file)

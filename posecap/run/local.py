@@ -117,6 +117,7 @@ class LocalPool:
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self, segment: int, worker: _Worker) -> None:
+        """What a thread does until it is told to end; an error is handed to :meth:`wait`."""
         try:
             stages = worker.loaded_stages()
             while (task := self._tasks[segment].get()) is not None:

@@ -165,6 +165,7 @@ def _draining() -> Mapping[str, Any]:
 
 
 def _connect(address: str | None) -> None:
+    """Start Ray in this process; raises WorkersNotReadyError where no cluster answers at the address."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is not None:
         _check_reachable(address)

@@ -239,6 +239,7 @@ class Schedule:
         return row if row is not None and row.attempt == task.attempt else None
 
     def _receive(self, done: Finished) -> None:
+        """Take in what became of a task; of an attempt that was given up nothing counts."""
         task, result = done.task, done.result
         if task.row == WHOLE_PART:
             self._receive_files(done)
@@ -256,6 +257,7 @@ class Schedule:
             self._enter(task, row, done.node, result)
 
     def _enter(self, task: Task, row: _OpenRow, node: str, result: ItemResult) -> None:
+        """Keep an item's result, and queue what it gave for the next segment."""
         row.pieces[task.order] = (node, result)
         row.waiting -= 1
         if task.segment < self._last_segment:

@@ -325,6 +325,8 @@ def tar_members(file: BinaryIO) -> Iterator[TarMember]:
 
 
 def _tar_member(found: bytes, position: int) -> TarMember:
+    """The member whose header was found at a position of the tar; ShardError unless it is as :func:`tar_header` writes
+    it."""
     try:
         name = found[:100].rstrip(b"\0").decode("ascii")
         size = int(found[124:135], 8)
@@ -396,6 +398,7 @@ class _Waiting(NamedTuple):
 
 
 def _batch(waiting: list[_Waiting]) -> Any:
+    """The samples as one :class:`pyarrow.RecordBatch`; ShardError where an array holds NaN or infinity."""
     shapes = np.array([(*one.arrays["joints"].shape[:3], len(one.arrays["text"])) for one in waiting], np.int32)
     columns = [pa.array([one.key for one in waiting], pa.string())]
     columns += [pa.array(np.ascontiguousarray(shapes[:, axis])) for axis in range(len(_AXIS_COLUMNS))]

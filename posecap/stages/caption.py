@@ -108,6 +108,7 @@ def action_phrase(words: str) -> str | None:
 
 
 def _phrase(words: list[str]) -> str | None:
+    """What a person does, from the words of one alternative of a label; None for an unknown kind."""
     written, plain = " ".join(words), [word.lower().strip(".,") for word in words]
     if _NEGATIONS & {*plain} or plain[0] in _OTHERS or not all(plain):
         return None
@@ -229,6 +230,7 @@ class WriteCaptions(Stage):
             self._collected(self._of_row(row))
 
     def _collected(self, sentences: Iterator[tuple[str, str]]) -> tuple[Caption, ...]:
+        """The captions that texts, each with its origin, give; rejects ``no_caption``."""
         captions: dict[str, Caption] = {}
         for text, origin in sentences:
             sentence = clean(text, longest_characters=self.longest_characters)
@@ -251,6 +253,7 @@ class WriteCaptions(Stage):
                 yield sentence, captioner.name
 
     def _of_row(self, row: Row) -> Iterator[tuple[str, str]]:
+        """Texts of the row and its label, each with its origin."""
         for caption in row.captions:
             yield caption, "row"
         words = clean(label_words(row.label or ""), longest_characters=self.longest_characters)

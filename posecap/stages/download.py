@@ -89,6 +89,7 @@ class Download(Stage):
         self._fetcher_for(row.location or row.uri)
 
     def _fetcher_for(self, uri: str) -> Fetcher:
+        """The first fetcher that accepts a URI; rejects ``no_fetcher``."""
         for fetcher in self.fetchers:
             if fetcher.accepts(uri):
                 return fetcher

@@ -248,6 +248,7 @@ class FilterPeople(Stage):
         return np.array(kept, np.intp), choice
 
     def _reject_short(self, item: PosedClip) -> None:
+        """Reject a clip with too few frames or too little time as ``too_short``."""
         frames, seconds = item.frame_count, 0.0
         if frames > 1:
             seconds = float(item.pts_T[-1] - item.pts_T[0]) * frames / (frames - 1)
