@@ -58,7 +58,7 @@ def program(name: str) -> str:
 
 
 def summary(pipeline: Path) -> str:
-    """The first sentence of a pipeline file's docstring."""
+    """The first sentence of a pipeline file's docstring; empty where it has none."""
     text = ast.get_docstring(ast.parse(pipeline.read_bytes())) or ""
     return " ".join(re.split(r"(?<=\.)\s", text, maxsplit=1)[0].split())
 

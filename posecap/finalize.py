@@ -47,7 +47,8 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
         run: until here; what this takes is added to its seconds.
 
     Raises:
-        ShardError: a sidecar or an index is damaged.
+        ShardError, PlanError: a sidecar, an index or the plan is damaged.
+        PillowMissingError, FontError, ViewError: the contact sheet cannot be drawn.
         OSError: the disk or store is full or fails. The next build begins here again.
     """
     since = monotonic()
@@ -119,7 +120,7 @@ def missing_descriptions(location: Location) -> list[str]:
 
 
 def mark_unfinished(location: Location) -> None:
-    """Delete the report, so that the next build finalizes the dataset again."""
+    """Delete the report, if there is one, so that the next build finalizes the dataset again."""
     open_storage(location).remove(REPORT_FILE)
 
 

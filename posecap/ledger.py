@@ -51,7 +51,10 @@ _EXPORT = pa.schema(
 
 
 class Ledger:
-    """The ledger of one dataset, on local disk. Use as a context manager."""
+    """The ledger of one dataset, on local disk. Use as a context manager.
+
+    Every method may raise sqlite3.OperationalError: the disk is full or fails, or another process has the file locked.
+    """
 
     def __init__(self, path: Path) -> None:
         self._db = _connect(path)

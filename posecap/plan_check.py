@@ -96,7 +96,7 @@ class Summary:
 
 
 def summarise(plan: Plan, *, store_video: StoreVideo = "none", open_seconds: float = ASSUMED_SECONDS) -> Summary:
-    """Count a plan's rows in bounded memory.
+    """Count a plan's rows in bounded memory. A damaged plan raises Arrow's own errors.
 
     Args:
         store_video: as in the manifest, for the estimate and the number of shards.
@@ -230,6 +230,11 @@ def forecast(
 
     Args:
         output: None for the manifest's.
+
+    Raises:
+        ManifestError, PlanError: a table or the plan cannot be read.
+        StorageError: the output is no address that can be opened, or its store fails.
+        MissingWeightsError: weights that the pipeline needs are neither on this machine nor downloadable.
     """
     found = Forecast(warnings=list(_warnings(manifest, plan)))
     try:

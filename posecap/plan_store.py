@@ -53,7 +53,11 @@ def work_folder(location: Location) -> Path:
 
 
 def store_plan(location: Location, made: Path) -> Path:
-    """Move a plan that was just made to its place, and copy it into the store if that has another; returns the path."""
+    """Move a plan that was just made to its place, and copy it into the store if that has another; returns the path.
+
+    Raises:
+        OSError: the disk or store is full or fails.
+    """
     storage = open_storage(location)
     path = work_folder(storage) / PLAN_FILE
     known = file_sha256(path) if path.is_file() else ""
@@ -83,6 +87,9 @@ def fetch_plan(location: Location) -> Path | None:
     """The path of the dataset's plan, for reading; None where there is none.
 
     That of a remote dataset is a copy beside the one of a build, which may be under way on this machine.
+
+    Raises:
+        OSError: the store or the cache's disk fails.
     """
     storage = open_storage(location)
     if storage.size(PLAN_FILE) is None:

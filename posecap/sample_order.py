@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Positions = NDArray[np.int64]
+"""(N,) numbers of samples in an epoch, or in what was left of one."""
 Uneven = Literal["repeat", "drop", "keep"]
+"""What is done where samples do not divide evenly (:class:`posecap.stream.ShardStream`)."""
 
 _MOST = 1 << 31
 """Of a number in a stored pass: a free bound."""
@@ -77,6 +79,7 @@ class Pass:
         return self.as_numbers()[:-1] == other.as_numbers()[:-1]
 
     def as_numbers(self) -> list[int]:
+        """The five fields, as a state holds them."""
         return [self.world_size, self.workers, self.batch_size, int(self.drop_last), self.delivered]
 
     @classmethod

@@ -148,7 +148,7 @@ def measure(joints_MTJ3: Floats, pts_T: Seconds, layout: str) -> Quality:
 MEASURES = {
     "coverage": "share of frames in which a person is seen, averaged over the people",
     "mean_score": "mean score of the seen joints, 0 to 1",
-    "zero_pose_share": "share of frames without the person between first and last sight, all people together",
+    "zero_pose_share": "share of frames without the person between the first and the last with it, all people together",
     "jitter": "unevenness of motion from frame to frame, in body sizes",
     "bone_jump_share": "share of bones whose length jumps from one frame to the next",
     "identity_switches": "frames in which people seem to change places, or one to become another",

@@ -49,7 +49,8 @@ _Rows = tuple[PartName, NDArray[np.int64]]
 """A part, and the rows to read of it: ascending numbers of samples within the part."""
 
 _MOST_PASSES = 64
-"""Times that an epoch can be interrupted and go on with another number of ranks, workers or samples in a batch."""
+"""Times that an epoch can be interrupted and go on with another number of ranks, workers or samples in a batch: a free
+bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ class _Groups:
         return cls(numbers, np.frombuffer(digests, np.uint64), balance.at_most or int(sizes.min()))
 
     def chosen(self, *seed: int) -> NDArray[np.bool_]:
-        """Which rows are taken, (N) bool."""
+        """Which rows are taken, (N) bool: of each group those whose keys, hashed with the seed, come first."""
         salt = np.frombuffer(hashlib.blake2b(repr(seed).encode(), digest_size=8).digest(), np.uint64)
         mixed = self.hashes ^ salt
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # of SplitMix64 (Steele, 2014)
@@ -267,7 +268,7 @@ class ShardStream(IterableDataset[Streamed]):
         environment."""
         if self._rank_and_world is not None:
             rank, world = self._rank_and_world
-        elif get_worker_info() is not None and int(self._from_loader[1]):
+        elif get_worker_info() is not None and int(self._from_loader[1]):  # 0 before a loader shares its own
             rank, world = int(self._from_loader[0]), int(self._from_loader[1])
         elif torch.distributed.is_available() and torch.distributed.is_initialized():
             rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()

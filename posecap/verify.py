@@ -377,7 +377,7 @@ class _Verifier:
             return
         self.listed[str(part)]["samples"] = document["samples"]
         self.named.update(document["files"])
-        with _at_hand(self.storage, document["files"]) as root:
+        with _local_files(self.storage, document["files"]) as root:
             damaged = []
             for name, entry in document["files"].items():
                 what = self._changed(root / name, entry)
@@ -475,7 +475,7 @@ class _Verifier:
 
 
 @contextmanager
-def _at_hand(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
+def _local_files(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
     """The folder of a part's files: the dataset's own, or one to which remote files are copied for the block."""
     if isinstance(storage, LocalStorage):
         yield storage.root

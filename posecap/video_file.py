@@ -149,8 +149,8 @@ def opened(
             _check_size(stream, side_at_most)
             stream.codec_context.thread_type = "NONE"
             faster = {"skip_loop_filter": "all", "skip_idct": "all"} if purpose == "soundness" else {}
-            stern = {"err_detect": words} if (words := _ERRORS.get(stream.codec_context.name)) else {}
-            stream.codec_context.options = {"max_pixels": str(side_at_most**2), **faster, **stern}
+            strict = {"err_detect": words} if (words := _ERRORS.get(stream.codec_context.name)) else {}
+            stream.codec_context.options = {"max_pixels": str(side_at_most**2), **faster, **strict}
             yield VideoFile(path, container, stream, count, clock_zero(container, stream))
     except av.error.FFmpegError as error:
         raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error

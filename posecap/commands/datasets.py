@@ -372,7 +372,8 @@ def _view(options: argparse.Namespace) -> int:
 
     (key,) = keys
     out = options.output or Path(f"{key}.mp4")
-    viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=_footage(root), background=background)
+    footage = None if options.blank else _footage(root)
+    viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=footage, background=background)
     print(f"{viewed.path}: {count_text(viewed.frames, 'frame')} of {viewed.key}")
     if viewed.why_blank:
         print(f"drawn on a dark background: {viewed.why_blank}")
@@ -390,7 +391,7 @@ def _sheet(root: Storage, options: argparse.Namespace, background: Background) -
         print("posecap: what was rejected has no quality measures: leave out --worst and --where", file=sys.stderr)
         return USAGE
     out = options.output or Path("contact_sheet.jpg")
-    footage = None if options.blank else _footage_at_hand(root)
+    footage = None if options.blank else _local_footage(root)
     where = Where.of(options.where)
     choice = Choice(split=options.split, label=options.label, where=where, worst=options.worst, count=options.count)
     if options.rejected:
@@ -405,7 +406,7 @@ def _sheet(root: Storage, options: argparse.Namespace, background: Background) -
     return COMPLETE
 
 
-def _footage_at_hand(root: Storage) -> Footage | None:
+def _local_footage(root: Storage) -> Footage | None:
     """The dataset's footage as far as it is on local disk or in a package: a sheet downloads no videos."""
     from posecap.engines.local_file import LocalFile
     from posecap.engines.registry_package import RegistryPackage
@@ -474,7 +475,7 @@ def _duplicates(options: argparse.Namespace) -> int:
         from posecap.visualization.contact_sheet import view_clips
 
         shown = [(row["key"], _heading(row)) for group in members.values() for row in group][: options.count]
-        sheet = view_clips(root, shown, out=options.output, footage=_footage_at_hand(root))
+        sheet = view_clips(root, shown, out=options.output, footage=_local_footage(root))
         print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}", file=sys.stderr if options.json else sys.stdout)
     if options.keep == "best" and members:
         from posecap.removal import remove

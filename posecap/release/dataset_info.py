@@ -214,14 +214,22 @@ def _summary(values: Any) -> dict[str, float] | None:
 
 
 def read_index_columns(location: Location) -> Any:
-    """The :data:`COLUMNS` of the index, over all parts of a dataset."""
+    """The :data:`COLUMNS` of the index, over all parts of a dataset.
+
+    Raises:
+        ShardError: there is no dataset, or an index is damaged.
+    """
     dataset = Dataset(location)
     tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
     return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
 
 
 def listed_files(location: Location) -> Iterator[ListedFile]:
-    """Every file that the sidecars of a dataset list, part by part, by path."""
+    """Every file that the sidecars of a dataset list, part by part, by path.
+
+    Raises:
+        ShardError: a sidecar is damaged.
+    """
     for _, document in sidecars(location):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])

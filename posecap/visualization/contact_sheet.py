@@ -99,7 +99,12 @@ class Thumbnail:
 
 
 def write_preview(location: Location, part: PartName, thumbnails: Sequence[Thumbnail]) -> None:
-    """Write thumbnails of up to 24 of the part's samples, over all its labels; only these are read."""
+    """Write thumbnails of up to 24 of the part's samples, over all its labels; only these are read. Other previews of
+    the part are removed.
+
+    Raises:
+        OSError: the disk or store is full or fails; or what ``Thumbnail.read`` raises.
+    """
     storage, folder = open_storage(location), _folder(str(part))
     there = _previews(storage, folder).get(folder, set())
     by_label: dict[str, list[Thumbnail]] = {}

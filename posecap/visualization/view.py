@@ -171,7 +171,11 @@ def clip_frames(
 
 def middle_frame(uri: str, span: Span | None, footage: Footage | None) -> tuple[Pixels | None, str]:
     """The frame in the middle of a span, or of the whole video: (1, H, W, 3) uint8 RGB with a longer side of at most
-    480 pixels, or None and the reason why. Of a shorter video than was thought, it is the span's first frame."""
+    480 pixels, or None and the reason why. Of a shorter video than was thought, it is the span's first frame.
+
+    Raises:
+        ViewError: the video states no size.
+    """
 
     def fetch(fetcher: Fetcher, where: str, folder: Path, limits: Limits) -> Fetched | None:
         return fetcher.fetch(where, folder, limits=limits, span=span)

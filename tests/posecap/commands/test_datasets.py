@@ -10,6 +10,7 @@ import av
 import pytest
 
 from posecap.cli import main
+from posecap.finalize import write_manifest_path
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
 from posecap.outcomes import ClipOutcome, RowOutcome, Status, tally
@@ -349,6 +350,18 @@ class TestView:
         assert said.splitlines()[0] == f"{out}: {first.pts_T.size} frames of {first.key}"
         with av.open(str(out)) as video:
             assert len(list(video.decode(video=0))) == first.pts_T.size
+
+    def test_a_dark_ground_needs_nothing_of_the_pipeline(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lacking(path: Path) -> None:
+            raise ModuleNotFoundError("no module", name="decord")
+
+        (first, *_), *_ = built.build(tmp_path).values()
+        write_manifest_path(tmp_path, read_manifest(small.manifest(tmp_path / "of it", [])))
+        monkeypatch.setattr("posecap.pipeline.load_pipeline", lacking)
+        assert run(capsys, "view", tmp_path, first.key, "--output", tmp_path / "clip.mp4")[0] == 1
+        assert run(capsys, "view", tmp_path, first.key, "--blank", "--output", tmp_path / "clip.mp4")[0] == 0
 
     def test_a_sheet(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
