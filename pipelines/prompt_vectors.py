@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from posecap.interfaces import TextEmbedder
 from tmor_train.benchmarks import benchmark
-from tmor_train.prompts import CLASS_WORDS, MissingTextError, all_prompts, class_texts
+from tmor_train.data_sources import MissingTextError
+from tmor_train.prompts import CLASS_WORDS, all_prompts, class_texts
 
 
 def sentences_of(benchmarks: Iterable[str], class_words: Sequence[str] = ()) -> list[str]:

@@ -1,8 +1,10 @@
-"""Reads the posecap datasets and published skeleton sets that a configuration names, as one motion set."""
+"""Reads the posecap datasets and published skeleton sets that a configuration names, as one motion set, and files of
+sentences and their vectors."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pyarrow.parquet as pq
 
 from posecap.builtin import program
 from tmor_train.data import MotionSet, combined, read_shards
-from tmor_train.data.dataset import vectors
+from tmor_train.data.dataset import Floats, vectors
 from tmor_train.data.datasets import SETS
 from tmor_train.data.provenance import record_file
 
@@ -39,12 +41,19 @@ class NoDataError(ValueError):
     """No data is named, or some of it does not exist; the message says what to do."""
 
 
+class MissingTextError(NoDataError):
+    """A class has no words, or a sentence no vector; the message says what to do."""
+
+
+_MAX_FILE_BYTES = 2 * 2**30  # of vectors; free choice: sixteen sentences of 1,000 classes take some 50 MB
+
+
 def motions_of(config: DataConfig) -> MotionSet:
     """All clips of ``config.shards``, then those of ``config.sets``, in the order in which they are named.
 
     Raises:
-        NoDataError: nothing is named, a set is unknown or has no such split, ``texts`` is missing, damaged or lacks a
-            caption.
+        NoDataError: nothing is named, a set is unknown or has no such split.
+        MissingTextError: ``texts`` is missing, damaged or lacks a caption.
         posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
         posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
     """
@@ -71,34 +80,80 @@ def _published(name_and_splits: str, folder: Path) -> MotionSet:
 
 
 def _with_texts(motions: MotionSet, path: Path, folder: str) -> MotionSet:
-    """The set with a vector for each of its sentences; of equal sentences of the file the last row counts. NoDataError
-    where the file is missing, damaged, or lacks one."""
+    """The set with a vector for each of its sentences; raises as :func:`sentence_vectors`."""
     made_by = f"`{program('caption_vectors')} {folder} {path}` (with --movements for the recipe sets_no_penn)"
-    again = f"make it again with {made_by}"
+    remedy = f"{made_by}, or train without text: --set data.texts=none objective.w_mt=0"
+    values = sentence_vectors(path, motions.sentences, remedy=remedy)
+    record_file(path)
+    return replace(motions, text=vectors(values))
+
+
+def sentence_vectors(path: Path, sentences: Sequence[str], *, remedy: str) -> Floats:
+    """Vectors of sentences out of a Parquet file with the columns ``sentence`` and ``vector``; of equal sentences in it
+    the last row counts.
+
+    Args:
+        path: a file that ``pipelines/caption_vectors.py`` or ``prompt_vectors.py`` wrote, of at most 2 GiB.
+        remedy: the command that makes the file, for error messages.
+
+    Returns:
+        (len(sentences), D) float32, D being the length of the file's vectors.
+
+    Raises:
+        MissingTextError: there are no sentences; or the file is missing, too large or malformed (columns, UTF-8), its
+            vectors have several lengths or are not finite, or one is lacking.
+    """
+    if not sentences:
+        raise MissingTextError(f"there are no sentences whose vectors {path} could give; leave it out")
     if not path.is_file():
-        raise NoDataError(
-            f"{path}, the captions' vectors, is missing: make it with {made_by}, or train without text: "
-            "--set data.texts=none objective.w_mt=0"
-        )
+        raise MissingTextError(f"{path}, the vectors of sentences, is missing; make it: {remedy}")
     try:
-        table = pq.read_table(path, columns=["sentence", "vector"])
-        record_file(path)
-        row = {sentence: number for number, sentence in enumerate(table["sentence"].to_pylist())}
-        values = np.array(table["vector"].to_pylist(), np.float32)
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise MissingTextError(f"{path} is larger than {_MAX_FILE_BYTES >> 30} GiB; make it again: {remedy}")
+        wanted = set(sentences)
+        # A row without a vector counts as none, so that its sentence is named as lacking.
+        vector_of = {sentence: vector for sentence, vector in _rows(path) if sentence in wanted and vector}
     except UnicodeDecodeError as error:
-        raise NoDataError(f"{path} holds a sentence that is not UTF-8; {again}") from error
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise NoDataError(
-            f"{path} holds no columns 'sentence' and 'vector' of vectors of one length: {reason}; {again}"
+        raise MissingTextError(f"{path}, {error.reason}; make it again: {remedy}") from error
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise MissingTextError(
+            f"{path} holds no columns 'sentence' and 'vector': {error}; make it again: {remedy}"
         ) from error
-    unknown = [sentence for sentence in motions.sentences if sentence not in row]
-    if unknown:
-        raise NoDataError(f"{path} has no vector for {len(unknown)} captions, among them {unknown[0]!r}; {again}")
-    chosen = values[[row[sentence] for sentence in motions.sentences]]
-    if chosen.ndim != 2 or not chosen.size or not np.isfinite(chosen).all():
-        raise NoDataError(f"{path}: what it holds for captions is no vectors of finite numbers; {again}")
-    return replace(motions, text=vectors(chosen))
+    if lacking := [sentence for sentence in dict.fromkeys(sentences) if sentence not in vector_of]:
+        raise MissingTextError(
+            f"{path} has no vector for {len(lacking)} sentences, among them {lacking[0]!r}; make it again: {remedy}"
+        )
+    if len({len(vector) for vector in vector_of.values()}) != 1:
+        raise MissingTextError(f"{path} holds vectors of several lengths; make it again: {remedy}")
+    values: Floats = np.array([vector_of[sentence] for sentence in sentences], np.float32)
+    if not np.isfinite(values).all():
+        raise MissingTextError(f"{path} holds NaN or infinity; make it again: {remedy}")
+    return values
+
+
+def _rows(path: Path) -> Iterator[tuple[str | None, list[float] | None]]:
+    """Sentence and vector of each row.
+
+    Raises:
+        UnicodeDecodeError: a sentence is not UTF-8; its ``reason`` names the row, counted from 1.
+        pyarrow.ArrowException, OSError, KeyError, TypeError: the file is damaged, or lacks the columns.
+    """
+    with pq.ParquetFile(path) as file:
+        kind = file.schema_arrow.field("vector").type
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if not lists or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+            raise TypeError(f"'vector' is {kind}, expected lists of numbers")
+        row = 0
+        # Some at a time, so that a file of many sentences is never in memory as Python lists as a whole.
+        for batch in file.iter_batches(columns=["sentence", "vector"], batch_size=4096):
+            for sentence, vector in zip(batch["sentence"], batch["vector"].to_pylist(), strict=True):
+                row += 1
+                try:
+                    text = sentence.as_py()
+                except UnicodeDecodeError as error:
+                    error.reason = f"row {row}: its sentence is not UTF-8"
+                    raise
+                yield text, vector
 
 
 def fingerprint(motions: MotionSet) -> str:

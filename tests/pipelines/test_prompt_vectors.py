@@ -8,7 +8,8 @@ import pytest
 
 from tests import ROOT
 from tests.programs import program
-from tmor_train.prompts import all_prompts, class_texts, prompt_vectors
+from tmor_train.data_sources import sentence_vectors
+from tmor_train.prompts import all_prompts, class_texts
 
 PIPELINE = ROOT / "pipelines/prompt_vectors.py"
 
@@ -31,7 +32,7 @@ def test_a_row_for_each_sentence_of_all_benchmarks(
     monkeypatch.setattr(pipeline, "embedder", lambda name: Counting())
     pipeline.main([str(tmp_path / "p.parquet"), "penn_action", "smarthome"])
     wanted = all_prompts(class_texts("penn_action", ["bowl"]))
-    found = prompt_vectors(tmp_path / "p.parquet", wanted, remedy="")
+    found = sentence_vectors(tmp_path / "p.parquet", wanted, remedy="")
     assert found[:, 0].tolist() == [len(words) for words in wanted]
 
 

@@ -1,16 +1,12 @@
-"""Classes in words, sentences around them, and their vectors out of a file."""
+"""Classes in words, and sentences around them."""
 
-from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tmor_train.benchmarks import smarthome, uav_human
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
-from tmor_train.prompts import PROMPTS, MissingTextError, all_prompts, class_texts, prompt_vectors, prompts
+from tmor_train.data_sources import MissingTextError
+from tmor_train.prompts import PROMPTS, all_prompts, class_texts, prompts
 
 
 def test_sets_of_prompts() -> None:
@@ -67,48 +63,3 @@ def test_other_classes_go_by_their_own_names_and_codes_are_refused() -> None:
     assert class_texts("shards", ["sit_down", "walking  fast"]) == ("sit down", "walking fast")
     with pytest.raises(MissingTextError, match=r"155 classes of uav_human have codes.*--set class_texts="):
         class_texts("uav_human", uav_human.CLASSES)
-
-
-def _file(path: Path, sentences: list[str], vectors: list[list[float]]) -> Path:
-    pq.write_table(pa.table({"sentence": sentences, "vector": vectors}), path)
-    return path
-
-
-def test_vectors_come_in_the_order_of_the_sentences(tmp_path: Path) -> None:
-    path = _file(tmp_path / "p.parquet", ["a", "b", "c"], [[1, 0], [0, 1], [2, 2]])
-    found = prompt_vectors(path, ["c", "a", "c"], remedy="make it")
-    assert found.dtype == np.float32
-    assert found.tolist() == [[2, 2], [1, 0], [2, 2]]
-
-
-def test_what_is_missing_is_named_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(MissingTextError, match=r"p\.parquet.*is missing; make it: do this"):
-        prompt_vectors(tmp_path / "p.parquet", ["a"], remedy="do this")
-    path = _file(tmp_path / "p.parquet", ["a"], [[1, 0]])
-    with pytest.raises(MissingTextError, match=r"no vector for 2 sentences, among them 'b'; make it again: do this"):
-        prompt_vectors(path, ["a", "b", "c", "b"], remedy="do this")
-
-
-def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "p.parquet"
-    path.write_bytes(b"PAR1 no")
-    with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
-        prompt_vectors(path, ["a"], remedy="")
-    latin = pa.Array.from_buffers(pa.string(), 2, pa.array(["a", b"\xfc"], pa.binary()).buffers())
-    pq.write_table(pa.table({"sentence": latin, "vector": [[1.0], [1.0]]}), path)
-    with pytest.raises(MissingTextError, match=r"p\.parquet, row 2: its sentence is not UTF-8; make it again: do this"):
-        prompt_vectors(path, ["a"], remedy="do this")
-    pq.write_table(pa.table({"sentence": ["a"]}), path)
-    with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns"):
-        prompt_vectors(path, ["a"], remedy="")
-    for column in ([1.0], [["b"]], [[[1.0]]]):
-        pq.write_table(pa.table({"sentence": ["a"], "vector": column}), path)
-        with pytest.raises(MissingTextError, match=r"p\.parquet holds no columns .* expected lists of numbers"):
-            prompt_vectors(path, ["a"], remedy="")
-    with pytest.raises(MissingTextError, match="several lengths"):
-        prompt_vectors(_file(path, ["a", "b"], [[1.0], [1.0, 2.0]]), ["a", "b"], remedy="")
-    pq.write_table(pa.table({"sentence": ["a"], "vector": pa.array([None], pa.list_(pa.float32()))}), path)
-    with pytest.raises(MissingTextError, match="no vector for 1 sentences, among them 'a'"):
-        prompt_vectors(path, ["a"], remedy="")
-    with pytest.raises(MissingTextError, match="NaN"):
-        prompt_vectors(_file(path, ["a"], [[float("nan")]]), ["a"], remedy="")

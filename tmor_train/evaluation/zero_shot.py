@@ -22,13 +22,14 @@ from numpy.typing import ArrayLike
 from posecap.builtin import program
 from tmor_train.configuration import from_json
 from tmor_train.data.dataset import Floats
+from tmor_train.data_sources import MissingTextError, sentence_vectors
 from tmor_train.encoder import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, leakage_notes, load_encoder
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.prompts import MissingTextError, PromptSet, class_texts, prompt_vectors, prompts
+from tmor_train.prompts import PromptSet, class_texts, prompts
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.config import PretrainConfig
@@ -86,7 +87,7 @@ class _Recognition:
             raise MissingTextError(
                 f"the file with vectors of the classes' sentences is not named: give --texts FILE; {made_by} makes it"
             )
-        vectors = prompt_vectors(Path(config.texts), prompts(name, texts), remedy=made_by)
+        vectors = sentence_vectors(Path(config.texts), prompts(name, texts), remedy=made_by)
         return vectors.reshape(len(texts), -1, vectors.shape[-1])
 
     def trials(self) -> Iterator[Trial]:

@@ -17,11 +17,11 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import KIND, tagged
 from tmor_train.data.datasets.files import DamagedFileError, MissingFilesError
+from tmor_train.data_sources import MissingTextError
 from tmor_train.encoder import UnusableEncoderError
 from tmor_train.evaluation.config import TableConfig
 from tmor_train.evaluation.task import TaskError
 from tmor_train.metrics.accuracy import spread
-from tmor_train.prompts import MissingTextError
 from tmor_train.results import Result, ResultError, results_under
 from tmor_train.tables.jobs import Job, Weights, jobs_of, weights_by_key
 from tmor_train.tables.paper import TABLES, Column, Reproduction, Row, Table

@@ -16,6 +16,7 @@ import tmor_train
 from posecap.types import PartName
 from tests import building, built
 from tmor_train.configuration import ConfigError, as_json, changed
+from tmor_train.data_sources import MissingTextError
 from tmor_train.encoder import UnusableEncoderError
 from tmor_train.evaluation.config import ZeroShotConfig
 from tmor_train.evaluation.encoders import EncoderNotFoundError, leakage_notes
@@ -28,7 +29,7 @@ from tmor_train.evaluation.zero_shot import (
     zero_shot,
 )
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.prompts import MissingTextError, all_prompts, prompts
+from tmor_train.prompts import all_prompts, prompts
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.tasks import resume

@@ -216,5 +216,5 @@ def test_zero_shot_without_vectors_of_its_prompts_says_how_to_make_them(
         config(root, demo_run, "table3", "texts=p.parquet", "changes=device=cpu"), tmp_path / "table"
     )
     reasons = "\n".join(shown(folder)["not_measured"])
-    assert "Smarthome CS: p.parquet, the vectors of the classes' sentences, is missing" in reasons
+    assert "Smarthome CS: p.parquet, the vectors of sentences, is missing" in reasons
     assert "`python pipelines/prompt_vectors.py p.parquet smarthome`" in reasons
