@@ -1,6 +1,6 @@
-"""Samples per second into training batches: tmor_train's loader beside webdataset, litData and MosaicML Streaming.
+"""Samples per second into training batches: every loader side by side on the same samples, local and from an S3 server.
 
-    python benchmarks/stream.py [--samples 8192] [--frames 16] [--seconds 3]
+    python benchmarks/stream.py [--samples 8192] [--frames 16] [--seconds 3] [--latencies 5 50]
 
 Everyone reads the same samples (one person, joints and a video and a text vector of 512) from the same disk into
 batches of 256 float tensors, with two workers (or two threads), and is timed on whole passes after a first one, so that
@@ -8,18 +8,30 @@ start-up does not count. tmor_train also shuffles all samples, chooses frames an
 their shards in order and only stack. "no thread" gathers in the thread that uses the batches, which shows the cost of a
 batch by itself; during training, threads gather while the network computes. litData and MosaicML Streaming take part
 where they are installed.
+
+With ``--latencies``, the loaders that read object stores do so from an S3 server (moto) that waits so many milliseconds
+before each answer. It runs on the same machine and takes its share of the cores, which is why its processor seconds are
+printed, too. "cached" keeps shards on disk, so that only the pass that is not timed reads from the server.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import os
+import socket
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
+import datasets
+import fsspec
 import numpy as np
 import torch
 import webdataset
@@ -29,7 +41,8 @@ from torch.utils.data import DataLoader
 import posecap
 from posecap.inference.package_compat import ensure_torchvision
 from posecap.shards import write_dataset_list, write_part
-from posecap.stream import Field, collate
+from posecap.storage import Location
+from posecap.stream import Field
 from posecap.types import PartName, Sample
 from tmor_train.data import Batching, Loader, Sampling, read_shards
 
@@ -48,18 +61,39 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=8192)
     parser.add_argument("--frames", type=int, default=16, help="of each sample (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=3.0, help="each is timed for at least (default: %(default)s)")
+    about = "milliseconds that an S3 server waits before each answer (default: no server)"
+    parser.add_argument("--latencies", type=float, nargs="*", default=[], metavar="MS", help=about)
+    parser.add_argument("--only", default="", metavar="WORDS", help="contenders whose name has these words in it")
     options = parser.parse_args()
     torch.set_num_threads(1)
     made = [sample(number, options.frames) for number in range(options.samples)]
     size = made[0].joints_MTJ3.nbytes + made[0].video_D.nbytes + made[0].text_CD.nbytes
     print(f"{len(made)} samples of {options.frames} frames, {size} bytes each; batches of {BATCH}, {WORKERS} workers")
     with tempfile.TemporaryDirectory() as folder:
-        contenders = ours(Path(folder) / "posecap", made, options.frames) | others(Path(folder), made)
-        rates = {name: rate(name, run, options) for name, run in contenders.items()}
-    first = next(iter(rates.values()))
-    for name, found in rates.items():
-        ratio = "" if found == first else f"   columns / this = {first / found:.1f}"
-        print(f"{name:<32} {found:>9,.0f} samples/s {found * size / 1e6:>7,.0f} MB/s{ratio}")
+        root = Path(folder) / "posecap"
+        contenders = ours(root, made, options.frames) | with_others_loaders(root) | others(Path(folder), made)
+        rates = measured(contenders, options, size)
+        for latency in options.latencies:
+            print(f"from an S3 server that waits {latency:g} ms before each answer:")
+            with s3_server(latency / 1000) as address:
+                fsspec.filesystem("s3").put(str(root), address, recursive=True)
+                measured(from_store(address, Path(folder) / f"cache-{latency:g}"), options, size, local=rates)
+
+
+def measured(
+    contenders: dict[str, Pass], options: argparse.Namespace, size: int, *, local: dict[str, float] | None = None
+) -> dict[str, float]:
+    """Print and return samples per second, beside those of the first, or of the same loader on local disk."""
+    rates: dict[str, float] = {}
+    for name, run in contenders.items():
+        if options.only not in name:
+            continue
+        rates[name] = found = rate(name, run, options)
+        beside = local.get(name.removesuffix(", cached"), 0) if local else next(iter(rates.values()))
+        ratio = f"   this / local = {found / beside:.2f}" if local and beside else ""
+        ratio = ratio if local else f"   {next(iter(rates))} / this = {beside / found:.1f}"
+        print(f"{name:<34} {found:>9,.0f} samples/s {found * size / 1e6:>7,.0f} MB/s{ratio}", flush=True)
+    return rates
 
 
 def rate(name: str, run: Pass, options: argparse.Namespace) -> float:
@@ -107,24 +141,114 @@ def ours(root: Path, made: list[Sample], frames: int) -> dict[str, Pass]:
         batches = Loader(motions, sampling=sampling, batching=batching, workers=workers)
         return lambda: ((b.motion_NCTVM, b.video_ND, b.text_ND) for b in batches)
 
-    stream: DataLoader[Any] = DataLoader(
-        posecap.open(root, seed=None, fields=FIELDS),
-        batch_size=BATCH,
-        num_workers=WORKERS,
-        collate_fn=collate,
-        persistent_workers=True,
-    )
     return {
         "tmor_train, columns": loader(WORKERS, "coco17"),
         "tmor_train, columns, no thread": loader(0, "coco17"),
         "tmor_train, columns, as unik17": loader(WORKERS, "unik17"),
-        "posecap.open, tar": lambda: ((b["joints_BMTJ3"], b["video_BD"], b["text_BCD"]) for b in stream),
+        "posecap.open, tar": with_posecap(root, "tar"),
+        "posecap.open, columns": with_posecap(root, "columns"),
     }
+
+
+def with_posecap(location: Location, read: Literal["tar", "columns"]) -> Pass:
+    """Passes by ``posecap.open``, in the order of the shards."""
+    stream = posecap.open(location, seed=None, fields=FIELDS, read=read)
+    loader = stream.loader(BATCH, num_workers=WORKERS, persistent_workers=True)
+    return lambda: ((b["joints_BMTJ3"], b["video_BD"], b["text_BCD"]) for b in loader)
+
+
+def with_others_loaders(location: Location) -> dict[str, Pass]:
+    """posecap's samples in the loaders of others."""
+    names = (f"{name}.npy" for name in FIELDS)
+    pipeline = posecap.webdataset(location, seed=None).to_tuple(*names).batched(BATCH)
+    theirs = webdataset.WebLoader(pipeline, batch_size=None, num_workers=WORKERS, persistent_workers=True)
+    return {
+        "posecap.webdataset": lambda: (tuple(map(torch.as_tensor, batch)) for batch in theirs),
+        "posecap.huggingface": hugging_face_batches(posecap.huggingface(location), FIELDS),
+    }
+
+
+def hugging_face_batches(stream: Any, names: Iterable[str]) -> Pass:
+    """Passes through an iterable dataset of Hugging Face; ``names`` are those of joints, video and text in it."""
+
+    def stacked(rows: list[Any]) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(np.stack([np.asarray(row[name], np.float32) for row in rows])) for name in names)
+
+    names = tuple(names)
+    loader: DataLoader[Any] = DataLoader(
+        stream, batch_size=BATCH, num_workers=WORKERS, persistent_workers=True, collate_fn=stacked
+    )
+    return lambda: loader
+
+
+def from_store(address: str, cache: Path) -> dict[str, Pass]:
+    """Passes through a dataset in an object store; ``cache`` is a folder for shards."""
+    cached = posecap.cached(address, cache)
+    return {
+        "posecap.open, tar": with_posecap(address, "tar"),
+        "posecap.open, columns": with_posecap(address, "columns"),
+        "posecap.open, tar, cached": with_posecap(cached, "tar"),
+        "posecap.open, columns, cached": with_posecap(cached, "columns"),
+        **with_others_loaders(address),
+    }
+
+
+SERVER = """
+import sys, time
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+application = DomainDispatcherApplication(create_backend_app)
+def waiting(environ, start_response):
+    if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+        time.sleep(float(sys.argv[2]))
+    return application(environ, start_response)
+run_simple("127.0.0.1", int(sys.argv[1]), waiting, threaded=True)
+"""
+"""The server, as a program that takes a port and the seconds that it waits."""
+
+
+@contextlib.contextmanager
+def s3_server(seconds: float) -> Iterator[str]:
+    """The address of a new place on an S3 server in a process of its own, which waits before it answers reads."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "benchmark",
+        "AWS_SECRET_ACCESS_KEY": "benchmark",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(seconds)], **quiet) as process:  # type: ignore[call-overload]
+        try:
+            for _ in range(600):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+                time.sleep(0.05)
+            fsspec.filesystem("s3").clear_instance_cache()
+            fsspec.filesystem("s3").mkdir("benchmark")
+            yield "s3://benchmark/dataset"
+            print(f"the server took {server_seconds(process.pid):.0f} s of a core")
+        finally:
+            process.terminate()
+
+
+def server_seconds(pid: int) -> float:
+    """Processor seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def others(root: Path, made: list[Sample]) -> dict[str, Pass]:
     """Passes through the same samples as other libraries write and read them."""
-    found = {"webdataset": with_webdataset(root / "webdataset", made)}
+    tars = sorted(map(str, (root / "posecap").glob("data/train/pose-*.tar")))
+    hugging_face = datasets.load_dataset("webdataset", data_files={"train": tars}, split="train", streaming=True)
+    found = {
+        "webdataset": with_webdataset(root / "webdataset", made),
+        "Hugging Face, the same tars": hugging_face_batches(hugging_face, [f"{name}.npy" for name in FIELDS]),
+    }
     for name, package, make in (
         ("litData", "litdata", with_litdata),
         ("MosaicML Streaming", "streaming", with_mosaicml),

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from posecap.loaders import huggingface, webdataset
+    from posecap.storage import cached
     from posecap.stream import Balance, collate
     from posecap.stream import open_dataset as open
     from posecap.stream import read_index as index
     from posecap.stream import read_sample as read
 
 __version__ = "0.1.0"
-__all__ = ["Balance", "__version__", "collate", "huggingface", "index", "open", "read", "webdataset"]
+__all__ = ["Balance", "__version__", "cached", "collate", "huggingface", "index", "open", "read", "webdataset"]
 
 _READERS = {
     "Balance": "stream.Balance",
+    "cached": "storage.cached",
     "collate": "stream.collate",
     "huggingface": "loaders.huggingface",
     "index": "stream.read_index",

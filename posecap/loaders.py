@@ -108,7 +108,7 @@ class _Decoded:
     def __call__(self, source: Iterator[Any]) -> Iterator[dict[str, Any]]:
         for one in source:
             part = part_named(one["url"])
-            for key, members in self._dataset.members(part, self._rows[one["url"]]):
+            for _, key, members in self._dataset.members([(part, self._rows[one["url"]])]):
                 try:
                     yield {
                         "__key__": key,
@@ -168,7 +168,7 @@ def examples(location: Location, part: str, *, rows: NDArray[np.int64] | None = 
     dataset, name = Dataset(location), part_named(part)
     if rows is None:
         rows = dict(dataset.parts(name.split)).get(name, np.zeros(0, np.int64))
-    for key, members in dataset.members(name, rows):
+    for _, key, members in dataset.members([(name, rows)]):
         try:
             facts = read_facts(members["json"])
             captions = [caption.text for caption in read_captions(facts)]

@@ -25,6 +25,7 @@ from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.shards.where import Where
+from posecap.storage import Location
 from posecap.terminal import nearest
 from posecap.types import PartName, Sample
 
@@ -142,7 +143,8 @@ class ShardStream(IterableDataset[Streamed]):
     Make a new stream after clips were removed from the dataset: this one has counted the samples of its parts.
 
     Args:
-        location: a folder or any URL that fsspec can read; remote datasets need their ``dataset.json``.
+        location: a folder or any URL that fsspec can read, which then needs its ``dataset.json``; or what
+            ``posecap.cached`` gives, which keeps the shards of a URL on local disk.
         split: one split, or None for all.
         seed: of the order of parts and of the buffer; the order is the same in every pass until ``set_epoch`` is
             called. None for the order on disk: no buffer, and ``set_epoch`` changes nothing.
@@ -156,8 +158,9 @@ class ShardStream(IterableDataset[Streamed]):
             many out: either way all ranks have the same number of batches, without which a job under DDP hangs or dies
             at the end of an epoch. ``keep`` reads each sample once, for evaluation; ranks may
             then differ by a sample, and a batch.
-        read: ``tar`` reads the tars; ``columns`` maps the columns file into memory, which is faster. Of a remote
-            dataset each columns file is downloaded as a whole, into the memory of each consumer that reads from it.
+        read: ``tar`` reads the tars, those of a remote dataset by ranges, 32 MiB ahead; ``columns`` maps the columns
+            file into memory, which is faster. Of a remote dataset each columns file is downloaded as a whole, into the
+            memory of each consumer that reads from it or into the cache.
         fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed.
         where: only clips for which a condition on their index row holds, such as
             ``"coverage >= 0.8 and label in ['squat', 'push-up']"`` (:mod:`posecap.shards.where`).
@@ -172,7 +175,7 @@ class ShardStream(IterableDataset[Streamed]):
 
     def __init__(  # noqa: PLR0913 - the package's one reader, whose arguments are independent of each other
         self,
-        location: str | os.PathLike[str],
+        location: Location,
         *,
         split: str | None = "train",
         seed: int | None = 0,
@@ -329,16 +332,16 @@ class ShardStream(IterableDataset[Streamed]):
 
     def _samples(self, sequence: Sequence[_Rows], numbers: Positions) -> Iterator[Streamed]:
         """Samples by their numbers in the epoch, ascending."""
-        read = self._from_columns if self._read == "columns" else self._from_tar
-        start = 0
+        wanted, start = [], 0
         for part, rows in sequence:
             low, high = np.searchsorted(numbers, (start, start + len(rows)))
             if high > low:
-                yield from read(part, rows[numbers[low:high] - start])
+                wanted.append((part, rows[numbers[low:high] - start]))
             start += len(rows)
+        return self._from_columns(wanted) if self._read == "columns" else self._from_tar(wanted)
 
-    def _from_tar(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        for key, members in self._dataset.members(part, rows):
+    def _from_tar(self, parts: Sequence[_Rows]) -> Iterator[Streamed]:
+        for part, key, members in self._dataset.members(parts):
             try:
                 sample: Streamed = {"key": key}
                 for name in self._arrays:
@@ -347,16 +350,17 @@ class ShardStream(IterableDataset[Streamed]):
             except ShardError as error:
                 raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
-    def _from_columns(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[Streamed]:
-        for start, batch in self._dataset.column_batches(part, first=int(rows[0])):
-            if start > rows[-1]:
-                break
-            mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
-            for row in mine.tolist():
-                sample: Streamed = {"key": batch.keys[row]}
-                for name in self._arrays:
-                    sample[name] = torch.from_numpy(batch.array(name, row))
-                yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
+    def _from_columns(self, parts: Sequence[_Rows]) -> Iterator[Streamed]:
+        for part, rows in parts:
+            for start, batch in self._dataset.column_batches(part, first=int(rows[0])):
+                if start > rows[-1]:
+                    break
+                mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
+                for row in mine.tolist():
+                    sample: Streamed = {"key": batch.keys[row]}
+                    for name in self._arrays:
+                        sample[name] = torch.from_numpy(batch.array(name, row))
+                    yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
 
     def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
         if self._wants_facts:

@@ -4,7 +4,8 @@ and removes clips for good.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from posecap.shards.serialization import TAR_BLOCK, ColumnsBatch, read_columns, 
 from posecap.shards.sidecar import decode_document, encode_document, outcomes_of, read_sidecar, write_dataset_list
 from posecap.shards.where import Where
 from posecap.storage import LocalStorage, Location, Storage, open_storage
-from posecap.types import PartName, Sample
+from posecap.types import FileRange, PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
 """Read from a tar at once, about: a request to an object store costs as much as a few MB. A free choice."""
@@ -170,7 +171,9 @@ class Dataset:
         """
         found = self._index_row(key, index)
         part = paths.part_named(found["part"])
-        members = next(self._members(part, [key], [tuple(found[column] for column in RANGE_COLUMNS)]))[1]
+        (block,) = _blocks_of(part, [key], [tuple(found[column] for column in RANGE_COLUMNS)])
+        content = self._storage.read_range(block.range.file, block.range.offset, block.range.size)
+        ((_, members),) = block.samples(memoryview(content))
         if video == "leave":
             return unpack(key, members)
         if found["mp4_size"] is None:
@@ -178,24 +181,39 @@ class Dataset:
         mp4 = self._storage.read_range(paths.video_path(part), found["mp4_offset"], found["mp4_size"])
         return unpack(key, members, video_mp4=bytes(mp4))
 
-    def members(self, part: PartName, rows: NDArray[np.int64]) -> Iterator[tuple[str, Members]]:
-        """Key and undecoded members of some samples of one part, read in blocks of about 4 MiB.
+    def members(self, parts: Iterable[tuple[PartName, NDArray[np.int64]]]) -> Iterator[tuple[PartName, str, Members]]:
+        """Part, key and undecoded members of some samples of parts, in blocks of about 4 MiB; from an object store
+        indexes and blocks are read ahead, across parts.
 
         Args:
-            rows: numbers of the samples within the part, ascending.
+            parts: each with numbers of samples within it, ascending.
 
         Raises:
             ShardError: index and tar disagree, or one of them is damaged.
         """
-        table = self.part_index(part, ["key", *RANGE_COLUMNS]).take(rows)
-        ranges = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
-        yield from self._members(part, table["key"].to_pylist(), ranges)
+        reads: deque[_Block] = deque()
+        contents = self._storage.read_ranges(self._blocks(parts, reads))
+        for content in contents:
+            block = reads.popleft()
+            for key, members in block.samples(memoryview(content)):
+                yield block.part, key, members
+
+    def _blocks(self, parts: Iterable[tuple[PartName, NDArray[np.int64]]], reads: deque[_Block]) -> Iterator[FileRange]:
+        """Ranges of tars to read, each of which is also put into ``reads``."""
+        named = {paths.index_path(part): (part, rows) for part, rows in parts}
+        for name, content in self._storage.read_each(named, limit=paths.MAX_TABLE_BYTES):
+            part, rows = named[name]
+            table = _index_of(name, pa.BufferReader(content), ["key", *RANGE_COLUMNS]).take(rows)
+            ranges = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
+            for block in _blocks_of(part, table["key"].to_pylist(), ranges):
+                reads.append(block)
+                yield block.range
 
     def column_batches(self, part: PartName, *, first: int = 0) -> Iterator[tuple[int, ColumnsBatch]]:
         """Batches of a part's columns file, from the one that holds row ``first`` on, each with its first row's number.
 
         Removed samples are among them: :meth:`parts` says which rows to take. Of a remote dataset the whole file is
-        downloaded into memory, of a local one it is mapped.
+        downloaded into memory (or into a cache: :class:`posecap.storage.CachedStorage`), of a local one it is mapped.
 
         Raises:
             ShardError: the file is missing or damaged.
@@ -227,19 +245,6 @@ class Dataset:
         for part, _ in self._with_samples(None):
             yield self.part_index(part, columns)
 
-    def _members(
-        self, part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]
-    ) -> Iterator[tuple[str, Members]]:
-        """Adjacent samples are read in one block; each is copied, so that keeping one does not keep the block."""
-        spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
-        for first, last in _blocks(spans):
-            start = spans[first][0]
-            block = memoryview(self._storage.read_range(paths.tar_path(part), start, spans[last - 1][1] - start))
-            for number in range(first, last):
-                begin, end = spans[number]
-                content = memoryview(bytearray(block[begin - start : end - start]))
-                yield keys[number], _split_members(part, keys[number], content, begin, ranges[number])
-
 
 def _index_of(name: str, content: Any, columns: list[str] | None) -> Any:
     """A part's index from its bytes; errors name the file."""
@@ -260,16 +265,42 @@ def _byte_span(part: PartName, key: str, member_ranges: tuple[int, ...]) -> tupl
     return begin, end
 
 
-def _blocks(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Positions (first, end) in ``spans`` of samples that lie side by side and together fill about one block."""
+@dataclass(frozen=True)
+class _Block:
+    """Samples of a tar that lie side by side.
+
+    ``spans`` are the bytes (begin, end) of each sample in the tar, ``ranges`` offset and size of each of its members.
+    """
+
+    part: PartName
+    keys: Sequence[str]
+    ranges: Sequence[tuple[int, ...]]
+    spans: Sequence[tuple[int, int]]
+
+    @property
+    def range(self) -> FileRange:
+        start = self.spans[0][0]
+        return FileRange(paths.tar_path(self.part), start, self.spans[-1][1] - start)
+
+    def samples(self, content: memoryview) -> Iterator[tuple[str, Members]]:
+        """Key and members of each, from the bytes of the block, as copies of their own: one does not keep the block."""
+        start = self.spans[0][0]
+        for key, ranges, (begin, end) in zip(self.keys, self.ranges, self.spans, strict=True):
+            own = memoryview(bytearray(content[begin - start : end - start]))
+            yield key, _split_members(self.part, key, own, begin, ranges)
+
+
+def _blocks_of(part: PartName, keys: Sequence[str], ranges: Sequence[tuple[int, ...]]) -> Iterator[_Block]:
+    """Blocks of about 4 MiB of a part's samples; those that do not lie side by side are in different ones."""
+    spans = [_byte_span(part, key, member_ranges) for key, member_ranges in zip(keys, ranges, strict=True)]
     first = 0
-    for number in range(1, len(spans)):
-        gap = spans[number][0] - spans[number - 1][1]
-        if not 0 <= gap < TAR_BLOCK or spans[number][1] - spans[first][0] > _BLOCK_BYTES:
-            yield first, number
-            first = number
-    if spans:
-        yield first, len(spans)
+    for number in range(1, len(spans) + 1):
+        if number < len(spans):
+            gap = spans[number][0] - spans[number - 1][1]
+            if 0 <= gap < TAR_BLOCK and spans[number][1] - spans[first][0] <= _BLOCK_BYTES:
+                continue
+        yield _Block(part, keys[first:number], ranges[first:number], spans[first:number])
+        first = number
 
 
 def _split_members(

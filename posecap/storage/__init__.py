@@ -28,9 +28,10 @@ from posecap.storage.base import (
     StoredFile,
     is_attempt,
 )
-from posecap.storage.remote import RemoteStorage, shown
+from posecap.storage.remote import CachedStorage, RemoteStorage, shown
 
 __all__ = [
+    "CachedStorage",
     "DatasetLockedError",
     "LocalStorage",
     "Location",
@@ -40,6 +41,7 @@ __all__ = [
     "StorageError",
     "StorageFile",
     "StoredFile",
+    "cached",
     "is_attempt",
     "is_remote",
     "open_storage",
@@ -68,6 +70,23 @@ def open_storage(location: Location) -> Storage:
             "store's own tools, which posecap reads too"
         )
     return RemoteStorage(text.rstrip("/"))
+
+
+def cached(location: str, folder: str | os.PathLike[str], *, most_bytes: int = 100_000_000_000) -> CachedStorage:
+    """A remote dataset whose shards are kept on local disk as they are read, for ``posecap.open`` and other readers:
+    ``posecap.open(posecap.cached("s3://bucket/poses", "/scratch/poses"), read="columns")``.
+
+    Args:
+        location: an address that fsspec opens.
+        folder, most_bytes: as for :class:`CachedStorage`.
+
+    Raises:
+        StorageError: the location is a folder, which needs no cache.
+    """
+    storage = open_storage(location)
+    if not isinstance(storage, RemoteStorage):
+        raise StorageError(f"{storage.location} is on this machine already: open it without a cache")
+    return CachedStorage(storage.address, storage.longest_seconds, Path(folder), most_bytes)
 
 
 def is_remote(location: str | os.PathLike[str]) -> bool:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import os
 import random
 import re
 import secrets
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -53,6 +54,10 @@ _DELETED_AT_ONCE = 1000
 """Files that S3 deletes in one request, at most (its limit for DeleteObjects)."""
 _MOST_BYTES_AHEAD = 32 << 20
 """Of ranges that were read and not yet asked for; a larger range is read alone. A free choice."""
+_SHARDS = "data/"
+"""Where shards lie; of the rest of a dataset nothing is large (:mod:`posecap.shards.paths`)."""
+_ABANDONED_SECONDS = 3600.0
+"""After so long without a byte, a download into a cache is taken for that of a killed process. A free choice."""
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
 """How long a call is repeated, and waits between its attempts, each twice the last. Free choices: a store that is
@@ -141,7 +146,21 @@ class RemoteStorage(Storage):
                 readers.shutdown(wait=False, cancel_futures=True)
 
     def map(self, name: str) -> NDArray[np.uint8]:
-        return np.frombuffer(bytearray(self.read(name, limit=MAX_MAPPED_BYTES)), np.uint8)
+        size = self._call("read", name, lambda fs, path: fs.info(path)).get("size")
+        if size is None:  # of a web server that does not tell
+            return np.frombuffer(bytearray(self.read(name, limit=MAX_MAPPED_BYTES)), np.uint8)
+        if size > MAX_MAPPED_BYTES:
+            raise ShardError(f"{name} is larger than {MAX_MAPPED_BYTES} bytes, which no such file is")
+        content = np.empty(size, np.uint8)
+        for start, piece in self._pieces(name, size):
+            content[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
+        return content
+
+    def _pieces(self, name: str, size: int) -> Iterator[tuple[int, bytearray]]:
+        """The whole of a file of a known size, in pieces of which several are read ahead, each with its position."""
+        starts = range(0, size, _READ_BLOCK_BYTES)
+        ranges = [FileRange(name, start, min(_READ_BLOCK_BYTES, size - start)) for start in starts]
+        yield from zip(starts, self.read_ranges(ranges), strict=True)
 
     def open(self, name: str) -> BinaryIO:
         size = self.size(name)
@@ -399,6 +418,104 @@ class RemoteStorage(Storage):
             f"{where}: the store cannot {what} this ({kind}): check the address, the store's settings and the "
             "version of its fsspec package"
         )
+
+
+@dataclass(frozen=True)
+class CachedStorage(RemoteStorage):
+    """An object store of which whole shards are kept on local disk as they are read: for several passes over a remote
+    dataset, or for several processes of a machine that read the same.
+
+    A shard is downloaded in pieces, several at a time, when something of it is read first, and then read from disk. Its
+    place follows from its address, size and time of change, so that a shard that was built anew is downloaded anew.
+    Indexes and documents, which are small, are read from the store. Processes that share a folder need not know of each
+    other: each shard appears whole, and two that want one at the same moment both download it. To be made by
+    :func:`posecap.cached`.
+
+    Args:
+        folder: on local disk; made where there is none.
+        most_bytes: of the shards in the folder. Before a shard is added, those go that nobody has opened for longest;
+            one that is larger is not kept. Removed files stay readable for those who have them open.
+    """
+
+    folder: Path = Path()
+    most_bytes: int = 0
+    _known: dict[str, Path | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def read_range(self, name: str, start: int, size: int) -> bytearray:
+        while (path := self._kept(name)) is not None:
+            try:
+                with path.open("rb", buffering=0) as file:
+                    file.seek(start)
+                    content = bytearray(file.read(size))
+            except FileNotFoundError:  # another process has just removed it
+                continue
+            if len(content) != size:
+                raise cut_short(name, start, size)
+            return content
+        return super().read_range(name, start, size)
+
+    def map(self, name: str) -> NDArray[np.uint8]:
+        while (path := self._kept(name)) is not None:
+            try:
+                return np.memmap(path, np.uint8, "c")
+            except FileNotFoundError:
+                continue
+            except ValueError:  # of an empty file
+                break
+        return super().map(name)
+
+    def _kept(self, name: str) -> Path | None:
+        """Where a shard is on disk, once it is there; None for other files, and for shards that are too large."""
+        if not name.startswith(_SHARDS) or name.endswith(".json"):
+            return None
+        if name not in self._known:
+            self._known[name] = self._place(name)
+        path = self._known[name]
+        if path is None:
+            return None
+        try:
+            os.utime(path)  # the time by which the oldest are found
+        except FileNotFoundError:
+            self._download(name, path)
+        return path
+
+    def _place(self, name: str) -> Path | None:
+        info = self._call("read", name, lambda fs, path: fs.info(path))
+        size = int(info["size"])
+        if size > self.most_bytes:
+            return None
+        identity = f"{self.address}/{name} {size} {info.get('ETag', '')} {_modified(info)}"
+        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}-{size}"
+
+    def _download(self, name: str, path: Path) -> None:
+        size = int(path.name.rpartition("-")[2])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._make_room(size)
+        part = path.with_name(f".{path.name}-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            with part.open("xb") as file:
+                for _, piece in RemoteStorage(self.address, self.longest_seconds)._pieces(name, size):
+                    file.write(piece)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the shards that nobody has opened for longest, and what killed processes left for an hour."""
+        found = []
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if not path.name.startswith("."):
+                    found.append((stat.st_mtime, path, stat.st_size))
+                elif time.time() - stat.st_mtime > _ABANDONED_SECONDS:
+                    path.unlink()
+        total = sum(bytes for _, _, bytes in found)
+        for _, path, bytes in sorted(found):
+            if total + size <= self.most_bytes:
+                break
+            path.unlink(missing_ok=True)
+            total -= bytes
 
 
 def _unfinished_uploads(fs: Any, bucket: str) -> list[Any]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+import time
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +24,7 @@ from torch.utils.data import DataLoader
 import posecap
 from posecap.sample_order import StateError
 from posecap.shards import ShardError, WhereError, remove_samples, serialization
+from posecap.storage import RemoteStorage, StorageError
 from posecap.stream import ShardStream, collate
 from posecap.types import PartName
 from tests import ROOT, built
@@ -461,6 +465,73 @@ def test_over_a_url(root: Path) -> None:
     key = train_keys(root)[3]
     assert posecap.read(url, key).joints_MTJ3.tolist() == posecap.read(root, key).joints_MTJ3.tolist()
     assert posecap.index(url).to_table().equals(posecap.index(root).to_table())
+
+
+# Shards of a remote dataset that are kept on local disk.
+
+
+@pytest.fixture
+def remote(tmp_path: Path, root: Path) -> Iterator[str]:
+    url = f"memory://{uuid.uuid4().hex}"
+    filesystem, place = fsspec.core.url_to_fs(url)
+    for name, content in built.files(root).items():
+        filesystem.pipe_file(f"{place}/{name}", content)
+    yield url
+    filesystem.rm(place, recursive=True)
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir(), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize("read", ["tar", "columns"])
+def test_shards_are_read_from_the_store_once(
+    root: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    stream = posecap.open(posecap.cached(remote, tmp_path / "cache"), read=read)
+    assert keys(stream) == keys(posecap.open(root, read=read))
+    assert len(kept(tmp_path / "cache")) == 3
+    assert len({path.read_bytes() for path in kept(tmp_path / "cache")}) == 3
+    monkeypatch.setattr(RemoteStorage, "read_range", lambda *args: pytest.fail("the store was asked again"))
+    monkeypatch.setattr(RemoteStorage, "map", lambda *args: pytest.fail("the store was asked again"))
+    again = posecap.open(posecap.cached(remote, tmp_path / "cache"), read=read)
+    assert keys(again) == keys(stream)
+    loader = again.loader(4, num_workers=2, multiprocessing_context="fork")  # the store in memory is this process's
+    assert sorted(key for batch in loader for key in batch["key"]) == sorted(keys(again))
+
+
+def test_a_shard_that_changed_is_read_again(remote: str, tmp_path: Path) -> None:
+    keys(posecap.open(posecap.cached(remote, tmp_path / "cache")))
+    filesystem, place = fsspec.core.url_to_fs(remote)
+    tar = f"{place}/data/train/pose-00000.tar"
+    filesystem.pipe_file(tar, filesystem.cat_file(tar))  # with another time of change
+    keys(posecap.open(posecap.cached(remote, tmp_path / "cache")))
+    assert len(kept(tmp_path / "cache")) == 4
+
+
+def test_the_cache_is_bounded(root: Path, remote: str, tmp_path: Path) -> None:
+    sizes = sorted(path.stat().st_size for path in root.glob("data/train/*.tar"))
+    cache = posecap.cached(remote, tmp_path / "cache", most_bytes=sizes[1] + sizes[0])
+    for _ in range(2):
+        assert keys(posecap.open(cache)) == keys(posecap.open(root))
+        assert sum(path.stat().st_size for path in kept(tmp_path / "cache")) <= sizes[1] + sizes[0]
+    small = posecap.cached(remote, tmp_path / "small", most_bytes=sizes[0] - 1)
+    assert keys(posecap.open(small)) == keys(posecap.open(root))
+    assert not (tmp_path / "small").exists()
+
+
+def test_what_a_killed_download_left_goes_after_an_hour(remote: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    for name, age in ((".old", 7200), (".new", 60)):
+        (tmp_path / "cache" / name).write_bytes(b"x")
+        os.utime(tmp_path / "cache" / name, (time.time() - age, time.time() - age))
+    keys(posecap.open(posecap.cached(remote, tmp_path / "cache")))
+    assert [path.name for path in kept(tmp_path / "cache") if path.name.startswith(".")] == [".new"]
+
+
+def test_a_folder_needs_no_cache(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is on this machine already: open it without a cache"):
+        posecap.cached(str(root), tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 100])

@@ -112,7 +112,7 @@ def test_reads_the_same_everywhere(location: str) -> None:
     same(found.sample(everything[0].key, index=found.index()), everything[0])
     assert found.index().to_table(columns=["key"], filter=pc.field("T") > 8)["key"].to_pylist() == [everything[-1].key]
     assert sum(batch.num_rows for batch in found.index().to_batches()) == found.index().count_rows() == 5
-    members = [key for key, _ in found.members(SECOND, np.arange(2))]
+    members = [key for _, key, _ in found.members([(SECOND, np.arange(2))])]
     assert members == [sample.key for sample in made[SECOND]]
     (start, batch), *_ = found.column_batches(SECOND)
     assert (start, batch.keys) == (0, members)
@@ -143,11 +143,13 @@ def test_one_range_read_per_sample_and_neighbours_share_one(tmp_path: Path, monk
     found.sample(made[3].key)
     assert reads == ["data/train/pose-00000.tar"]
     reads.clear()
-    assert [key for key, _ in found.members(FIRST, np.array([0, 1, 2, 4, 5]))] == [made[n].key for n in (0, 1, 2, 4, 5)]
+    assert [key for _, key, _ in found.members([(FIRST, np.array([0, 1, 2, 4, 5]))])] == [
+        made[n].key for n in (0, 1, 2, 4, 5)
+    ]
     assert len(reads) == 2
     reads.clear()
     monkeypatch.setattr(dataset, "_BLOCK_BYTES", 1)
-    assert len(list(found.members(FIRST, np.arange(6)))) == len(reads) == 6
+    assert len(list(found.members([(FIRST, np.arange(6))]))) == len(reads) == 6
 
 
 def test_parts_without_a_sidecar_are_not_there(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_an_index_that_lies_is_found(tmp_path: Path, columns: dict[str, list[int
     built.build(tmp_path)
     swap_index(tmp_path, **columns)
     with pytest.raises(ShardError, match=message):
-        list(Dataset(tmp_path).members(FIRST, np.arange(3)))
+        list(Dataset(tmp_path).members([(FIRST, np.arange(3))]))
 
 
 def test_a_list_that_names_other_paths_is_refused() -> None:

@@ -155,7 +155,7 @@ def test_a_location_of_any_kind_gets_the_bytes_of_a_folder(location: str, tmp_pa
     found = Dataset(location)
     assert found.sample(VIDEO[0].key, video="attach").video_mp4 == VIDEO[0].video_mp4
     assert found.index().count_rows() == 5
-    assert len([key for part, rows in found.parts() for key, _ in found.members(part, rows)]) == 5
+    assert len([key for _, key, _ in found.members(found.parts())]) == 5
     write(open_storage(location), PLAIN)
     write(tmp_path / "folder", PLAIN)
     assert built.files(location) == built.files(tmp_path / "folder")
