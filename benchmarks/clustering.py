@@ -32,6 +32,7 @@ from tmor_train.clustering.neighbours import adaptive_eps
 MIN_SAMPLES = 4
 """DBSCAN's own parameter; a free choice, as the next."""
 DIMENSIONS = 256
+"""Of an embedding."""
 MILLION = 1_000_000
 
 

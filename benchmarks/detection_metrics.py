@@ -23,6 +23,7 @@ from tmor_train.benchmarks.base import Timelines
 from tmor_train.metrics.average_precision import FrameAP, class_shares, frame_ap
 
 Labels = Callable[[int], np.ndarray]
+"""Gives the (T, K) labels of a recording, by its number."""
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ from posecap.types import CutVideo, Pixels, Row, Video
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = ROOT / "pipelines" / "default.py"
+"""Whose detector a setting replaces, unless another pipeline is given."""
 
 
 class SettingError(ValueError):

@@ -32,7 +32,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))  # tests.random_weights: networks that are only good for tests and for timing
-os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"
+os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"  # else engines refuse them
 
 import numpy as np  # noqa: E402
 from measuring import cpu_seconds, parser_of, threaded_seconds  # noqa: E402

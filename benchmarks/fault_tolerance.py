@@ -53,7 +53,9 @@ LONGEST_BUILD_SECONDS = 300.0
 LONGEST_CLEANUP_SECONDS = 10.0
 """Until the other processes of a killed build must be gone."""
 _POLL_SECONDS = 0.003
+"""Between two looks at a build: short, to hit it right after a file has appeared."""
 _KILLED = -signal.SIGKILL
+"""Exit status of a killed process, as :mod:`subprocess` gives it."""
 
 MANIFEST = """\
 name: fault-tolerance

@@ -58,6 +58,7 @@ REJECTED_IN = 10
 """After so many kept rows comes a rejected one."""
 CLIPS_PER_INDEX = 1000
 """Of the large index."""
+# Of the rejected rows, in turn.
 REASONS = ("no_person_found", "not_found", "too_short")
 
 

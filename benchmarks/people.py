@@ -66,6 +66,7 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 FOLDERS = ("exercise", "surveillance", "scenery")
 HALVES = ("choose", "report")
+"""Of the videos in each folder; see the module's description."""
 MARKS = Path(__file__).with_name("people_marks.csv")
 # Shoulders and hips.
 TRUNK = [LAYOUTS["coco17"].names.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]

@@ -87,6 +87,7 @@ CALLS = {
     "put_object": "PUT", "get_object": "GET", "copy_object": "COPY", "delete_object": "DELETE",
     "delete_objects": "DELETE", "head_object": "HEAD", "list_objects_v2": "LIST",
 }  # fmt: skip
+# Clips and nodes for which a build is estimated.
 CASES = [(clips, nodes) for clips in (1_000_000, 100_000_000) for nodes in (1, 10, 100)]
 
 

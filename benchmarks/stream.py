@@ -46,8 +46,8 @@ from posecap.stream import Field
 from posecap.types import PartName, Sample
 from tmor_train.data import Batching, Loader, Sampling, read_shards
 
-BATCH = 256
-WORKERS = 2
+BATCH = 256  # samples
+WORKERS = 2  # processes or threads that make batches
 PARTS = 2  # or shards, one for each worker
 WIDTH = 512  # of the video and text vectors, as ViCLIP B/16 gives them
 FIELDS: tuple[Field, ...] = ("joints", "video", "text")

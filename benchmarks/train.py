@@ -48,7 +48,7 @@ from tmor_train.training.train_state import TrainState
 sys.path.append(str(Path(__file__).parents[1]))
 from tests import plain_unik
 
-CLIPS, CLUSTERS, SENTENCES = 512, 40, 200
+CLIPS, CLUSTERS, SENTENCES = 512, 40, 200  # of the made-up dataset; free choices
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
 SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
 

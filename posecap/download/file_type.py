@@ -22,7 +22,9 @@ _BOX_TYPES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"
 _IMAGE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif", b"jpeg"})
 """Brands of HEIF and AVIF."""
 _RIFF_FORMS = {b"AVI ": "avi", b"WEBP": "image"}
+"""By the word after a RIFF file's size."""
 
+# How files of other types begin.
 _MAGICS = {
     "matroska": (b"\x1a\x45\xdf\xa3",),
     "flv": (b"FLV\x01",),

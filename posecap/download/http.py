@@ -48,6 +48,7 @@ _CORRECT_ADDRESS = "open it in a browser and correct the address"
 _TRANSIENT = frozenset({408, 425, 429})
 """Statuses below 500 that ask to try again: the server waited too long, it is too early, too many requests."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+"""First byte, last byte, and size of the whole or ``*``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

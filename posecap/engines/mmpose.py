@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 _FOLDER = "body_2d_keypoint/rtmpose/body8"
+"""In the package's folder of configurations: RTMPose as trained on eight data sets of bodies."""
 # MMPose's configurations by size and layout; their names say batch and epochs of the training.
 _CONFIGS: dict[tuple[str, str], str] = {
     **{(size, "coco17"): f"rtmpose-{size}_8xb256-420e_body8-256x192.py" for size in "tsml"},

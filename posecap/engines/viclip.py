@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posecap.engines.viclip_model import ViCLIP
 
 WeightsOf = Literal["viclip", "clip"]
+"""What a file of weights holds; see :class:`ViCLIPEmbedder`."""
 
 _DIMENSIONS = {"viclip-b16": 512, "viclip-l14": 768, "clip-vit-b16-openai": 512, "clip-vit-l14-openai": 768}
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, not CLIP's: ViCLIP was trained with them

@@ -30,6 +30,7 @@ CONTEXT = 32
 _HEAD = 64
 """Width of an attention head in every CLIP and ViCLIP."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
+"""CLIP's markers of a sentence's start and end."""
 # Of OpenAI's CLIP: the two markers, English endings, runs of letters, single digits, runs of anything else.
 _WORD = rf"{re.escape(_START)}|{re.escape(_END)}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+"""As pipelines ask for them: :func:`torch_device` and :func:`torch_dtype` say what ``auto`` takes."""
 
 
 class DeviceError(RuntimeError):

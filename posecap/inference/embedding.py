@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SENTENCES_ON_GPU = 256
 """In a batch, where the engine names no number: a free choice."""
+# Of ViCLIP's cleaning: see :func:`clean_caption`.
 _DROPPED = re.compile(r"""[,.'!?"()*#:;~]""")
 _SPACES = re.compile(r"\s{2,}")
 

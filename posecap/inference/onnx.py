@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 Outside = Literal["black", "edge"]
+"""What lies beyond a picture: black, or its nearest edge pixel."""
 Coordinates = NDArray[np.floating[Any]]
 
 

@@ -125,6 +125,7 @@ class Pool(Protocol):
 
 
 NodeState = Literal["used", "drained", "lost", "left_out"]
+"""See :class:`NodeChange`."""
 
 UNDECIDED_AT_MOST = 8
 """Rows that may wait for a second answer before their node is held. This and the numbers below are free choices."""

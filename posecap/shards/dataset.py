@@ -342,6 +342,7 @@ def _parts_of(storage: Storage) -> list[tuple[PartName, int]]:
 
 
 _TOMBSTONES_REMEDY = "restore it from a copy: without it removed clips would come back"
+"""Where the file of tombstones is damaged."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from posecap.shards.paths import MAX_TABLE_BYTES, MEMBERS, ShardError
 from posecap.storage import LocalStorage, Storage
 from posecap.types import PartName, Quality, Sample
 
+# Types of columns: lists of texts; what is in the facts of a sample, and of that what must be there; and its quality.
 _WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))
 _FACTS = {
     "row_id": pa.string(),
@@ -37,6 +38,7 @@ _FACTS = {
 }
 _REQUIRED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
 _QUALITY = {f.name: pa.int32() if f.type == "int" else pa.float64() for f in fields(Quality)}
+# Stages of which the facts name the model.
 _MODELS = ("decoder", "detector", "tracker", "pose", "video", "text")
 _RANGED_MEMBERS = (*MEMBERS, "mp4")
 _NO_RANGE = (None, None)

@@ -35,6 +35,7 @@ DATASET_FILES: Final = ("plan.parquet", "ledger.sqlite", DATASET_LIST)
 MOST_NAMED: Final = 8
 """Datasets that a message lists by name."""
 
+# Keys of samples, names of parts, and paths of sidecars.
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
 _SIDECAR = re.compile(r"data/([A-Za-z0-9_-]{1,64})/pose-(\d{5,9})\.json")

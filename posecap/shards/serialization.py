@@ -40,6 +40,7 @@ VIDEO_MEMBER_NAMES: Final = {"mp4": "mp4"}
 """Those of the video tar."""
 
 _MAGIC = b"\x93NUMPY\x01\x00"
+"""How an npy of version 1.0 begins; the header's length, two bytes, comes next."""
 _GROWTH_DIGITS = 21  # numpy leaves room for the first axis to grow in place; kept, so that bytes equal np.save's
 # What :func:`npy_header` writes, after the magic bytes and the length.
 _WRITTEN = re.compile(rb"\{'descr': '(<f[48])', 'fortran_order': False, 'shape': \(((?:\d{1,12},? ?){0,8})\), \} *\n")

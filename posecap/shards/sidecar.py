@@ -20,9 +20,12 @@ from posecap.shards.paths import ShardError
 from posecap.storage import Location, Storage, open_storage
 from posecap.types import PartName
 
+# The checksum's own member in a document's bytes, with the commas around it.
 _SEAL = re.compile(rb'(,?)"seal":"([0-9a-f]{64})"(,?)')
 _TIME_TYPES = frozenset({float, int, type(None)})
+"""Of the start and end of a clip, which are None for what is no span."""
 _REBUILD = "delete it and run `posecap build` again: only this part is rebuilt"
+"""The remedy for a damaged sidecar."""
 
 
 def encode_document(document: Mapping[str, Any]) -> bytes:

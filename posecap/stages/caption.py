@@ -68,6 +68,7 @@ _PLAYED = _words(
     trombone trumpet ukulele violin volleyball xylophone
     """
 )
+"""What one plays: instruments and games."""
 # Words that end in -ing and say of nobody what he does.
 _NOT_IN_ING = _words(
     """
@@ -85,7 +86,9 @@ _OTHERS = _words(
 )
 """Who does it, in labels of which that is the first word: a person does not."""
 _NEGATIONS = frozenset({"no", "non", "none", "not", "without"})
+"""In labels of what is not done."""
 _ASIDE = re.compile(r"\([^()]*\)")
+"""What stands in parentheses."""
 # Verbs of one vowel and after it one of the consonants that English doubles, as "run".
 _DOUBLED = re.compile(r"(?:[^aeiou]|qu)*[aeiou][bdglmnprtvz]")
 
@@ -164,6 +167,7 @@ def _uncapitalised(words: str) -> str:
 _URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
 # Zero-width joiners are format characters too, but Persian and the Indic scripts are written with them.
 _JOINERS = "\u200c\u200d"
+# Between the words of a label that is one word: at a capital in CamelCase, at underscores and at dots between letters.
 _WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD_MARKS = re.compile(r"_+|(?<=[^\W\d])\.(?=[^\W\d])")
 

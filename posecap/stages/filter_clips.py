@@ -12,8 +12,6 @@ from posecap.stage import Reject, Stage
 from posecap.types import SkeletonClip
 from posecap.video import frame_rate
 
-NAME: Final = "filter_clips"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FilterClips(Stage):
@@ -33,7 +31,7 @@ class FilterClips(Stage):
         WhereError: it is no condition, or one on a column that is not known yet.
     """
 
-    name: ClassVar[str] = NAME
+    name: ClassVar[str] = "filter_clips"
     takes: ClassVar[type] = SkeletonClip
     gives: ClassVar[type] = SkeletonClip
 
