@@ -40,6 +40,7 @@ from posecap.types import Floats
 
 Numbers = NDArray[np.int64]
 Bytes = NDArray[np.int8]
+"""Values from -1 to 1, times 127."""
 
 DUPLICATES_FILE: Final = "duplicates.parquet"
 """In a dataset's folder: the groups that :func:`write_groups` wrote last."""
@@ -48,6 +49,8 @@ _NEAR = 0.7
 """Cosine of two vectors from which their clips are compared. Of the footage on which it was chosen 99 % of the copies
 have more with a vector of their original, and of pairs of other clips fewer than one in a thousand."""
 _STRETCH_SECONDS, _MOST_STRETCHES = 2.5, 4
+"""Of a clip, each of which has a vector. Free choices, as the other numbers here but ``_NEAR``: more finds more pairs,
+and takes longer."""
 _PROBES, _PROBES_OF_CROPS = 4, 2
 """Cells of the index that are searched for a vector or its mirror image, and for each crop of them."""
 _MOST_CANDIDATES = 12
@@ -115,6 +118,7 @@ class SignatureStore:
 
 
 def _as_bytes(values: Floats) -> Bytes:
+    """Values from -1 to 1."""
     return np.rint(values * 127).astype(np.int8)
 
 
@@ -218,7 +222,7 @@ def _cells(vectors_VK: Bytes, centres_CK: Floats, probes: int, matrix_KK: Floats
 def _centres(vectors_VK: Bytes) -> Floats:
     """(C, K) centres of cells, of length 1, about the square root of the number of vectors."""
     count = max(1, min(_MOST_CENTRES, round(math.sqrt(len(vectors_VK)))))
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(0)  # the same centres for the same clips
     chosen = random.choice(len(vectors_VK), min(len(vectors_VK), _SAMPLE_PER_CENTRE * count), replace=False)
     sample = vectors_VK[np.sort(chosen)]
     centres: Floats = sample[random.choice(len(sample), count, replace=False)].astype(np.float32) / np.float32(127)
@@ -231,6 +235,7 @@ def _centres(vectors_VK: Bytes) -> Floats:
     return centres
 
 
+# Of the index: what pairs, groups and audits need.
 _CLIP_COLUMNS = (
     *("key", "split", "row_id", "uri", "source_id", "start_seconds", "end_seconds", "label", "width", "height", "T"),
     *("coverage", "mean_score"),
@@ -304,6 +309,7 @@ def read_clips(store: SignatureStore, *locations: Location) -> Clips:
 
 
 def _signature_in(facts: str) -> str | None:
+    """The signature in facts as JSON text; None where there is none."""
     if '"signature"' not in facts:
         return None
     found = json.loads(facts).get("signature")

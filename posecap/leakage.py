@@ -13,6 +13,7 @@ from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips
 from posecap.storage import Location
 
 Kind = Literal["source_video", "near_duplicate", "group"]
+"""See :class:`Leak`."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,7 @@ def webdataset(
     dataset = Dataset(location)
     parts = dataset.parts(split, where=Where.of(where))
     if not parts:
-        raise ShardError(
-            f"{dataset.location} holds no such samples; `posecap inspect --keys` lists those of all splits"
-        )
+        raise _no_samples(dataset)
     rows = {str(part): rows for part, rows in parts}
     pipeline = wds.compat.FluidWrapper(wds.SimpleShardList(list(rows)))
     if seed is not None:
@@ -151,6 +149,7 @@ def huggingface(location: Location, *, split: str | None = "train", where: str |
 
 
 def _examples(location: tuple[Location], parts: Sequence[_Part]) -> Iterator[dict[str, Any]]:
+    """The samples of several parts; ``location`` is the only item of its tuple."""
     for name, rows in parts:
         yield from examples(*location, name, rows=rows)
 
@@ -205,6 +204,11 @@ def _no_samples(dataset: Dataset) -> ShardError:
 
 
 def _package(name: str) -> Any:
+    """The module of that name.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how to install it.
+    """
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

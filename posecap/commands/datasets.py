@@ -45,6 +45,7 @@ one file that overlap in time are found. All are kept, unless --keep best remove
 write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `posecap build --update`.
 """
 _GROUPS_PRINTED = 20
+"""Of near-duplicates, the largest; the file has all."""
 
 
 class DatasetChoiceError(ValueError):
@@ -482,7 +483,8 @@ def _duplicates(options: argparse.Namespace) -> int:
 
         worse = [row["key"] for row in groups.to_pylist() if not row["best"]]
         remove(root, worse, reason="near-duplicate of a better clip")
-        print(f"removed {count_text(len(worse), 'clip')}: run `posecap build` again for a report without them")
+        done = f"removed {count_text(len(worse), 'clip')}: run `posecap build` again for a report without them"
+        print(done, file=sys.stderr if options.json else sys.stdout)
     return COMPLETE
 
 

@@ -28,6 +28,7 @@ from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table, read_tables
 
 Hashes = NDArray[np.uint64]
+"""(N,): of rows; 0 for none."""
 
 
 def split_of(name: str, rule: AutoSplit) -> str:
@@ -117,6 +118,7 @@ class _InOrder:
 
 
 def _with_splits(batch: pa.RecordBatch, splits: Sequence[str]) -> pa.RecordBatch:
+    """The rows with these splits in place of their own."""
     at = batch.schema.get_field_index("split")
     columns = [*batch.columns[:at], pa.array(splits, pa.string()), *batch.columns[at + 1 :]]
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
@@ -151,11 +153,11 @@ def _grouped(manifest: Manifest, rule: AutoSplit, group_of_uri: dict[str, str]) 
     named = np.zeros(len(names), np.bool_)
     for column in rule.group_by:
         values = [value for _, batch in _values(manifest, column) for value in batch]
-        links.append([-1 if value is None else _hash(f"{column}\n{value}") for value in values])
+        links.append([0 if value is None else _hash(f"{column}\n{value}") for value in values])
         for row, value in enumerate(values):
             if value is not None and not named[row]:
                 names[row], named[row] = _hash(f"{column}\n{value}", rule.seed), True
-    first = _first_rows(len(names), [np.array([max(0, one) for one in link], np.uint64) for link in links])
+    first = _first_rows(len(names), [np.array(link, np.uint64) for link in links])
     split = {row: _split(names[row], rule) for row in np.unique(first).tolist()}
     return [split[row] for row in first.tolist()]
 

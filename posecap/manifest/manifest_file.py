@@ -210,6 +210,7 @@ def _auto_split(keys: Keys) -> AutoSplit | None:
     return AutoSplit(ratios=ratios, seed=seed, group_by=named)
 
 
+# What ``split_ratios`` may be, for messages.
 _RATIOS = (
     "shares of train, val and test as 0.8/0.1/0.1, of train and test as 0.8/0.2, or with names as train 0.8/dev 0.2"
 )

@@ -105,6 +105,14 @@ def test_only_the_best_is_kept_where_that_is_asked_for(tmp_path: Path, capsys: p
     assert main_json(tmp_path, capsys) == []
 
 
+def test_what_is_said_of_removed_clips_is_no_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted.build(tmp_path)
+    assert main(["duplicates", str(tmp_path), "--keep", "best", "--json"]) == 0
+    said = capsys.readouterr()
+    assert all(json.loads(line)["key"] for line in said.out.splitlines())
+    assert "removed 2 clips" in said.err
+
+
 def test_clips_without_signatures_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planted.build(tmp_path, signed=False)
     assert main(["duplicates", str(tmp_path)]) == 0
