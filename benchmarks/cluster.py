@@ -113,7 +113,10 @@ def write_input(folder: Path, rows: int) -> Path:
 
 @dataclass
 class Cluster:
-    """A Ray cluster on this machine: a head and a second node that are never touched, and those that are added."""
+    """A Ray cluster on this machine: a head and a second node that are never touched, and those that are added.
+
+    ``ray_cluster`` is Ray's own cluster for tests, once it was started.
+    """
 
     ray_cluster: Any = None
 
@@ -203,7 +206,9 @@ class Tally:
     ``faults`` hit a running build; ``joined`` are seconds from adding a node to its first row; ``repeated`` are runs of
     rows that had to be done again, by the kind of the node's fault; ``goodbyes`` are seconds from the death of the head
     to the end of the build. Of sick nodes, ``named`` are the seconds until they were drained and named, ``unnamed``
-    were not within :data:`LONGEST_SICK_SECONDS`, and of ``cut_short`` the build, or the head, ended first.
+    were not within :data:`LONGEST_SICK_SECONDS`, and of ``cut_short`` the build, or the head, ended first. ``rows`` are
+    numbers by status, ``seconds`` those of all ``builds``, ``worker_seconds`` those that repeated rows cost; ``wrong``
+    are sentences.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
@@ -253,8 +258,9 @@ class Tally:
 class Trial:
     """Builds one manifest again and again on a disturbed cluster, into ``datasets``, a folder or an address.
 
-    ``churning`` nodes are replaced again and again. ``before`` are faults by kind of earlier runs: the kind that was
-    tried least often comes next. ``tally`` is that of the present build.
+    ``reference`` is what each build must give, and a row takes ``row_seconds``. Faults of ``kinds`` are drawn by
+    ``chance``; ``churning`` nodes are replaced again and again. ``before`` are faults by kind of earlier runs: the kind
+    that was tried least often comes next. ``tally`` is that of the present build.
     """
 
     manifest: Path

@@ -95,7 +95,10 @@ CASES = [(clips, nodes) for clips in (1_000_000, 100_000_000) for nodes in (1, 1
 class Pieces:
     """What was measured: a fixed amount and one for each row (of the index: clip), in CPU seconds or bytes.
 
-    ``requests`` are those of kinds by row, by part and by build.
+    ``driver`` is the build's process, with rows of a call each, and with ``quick`` ones that are sent together;
+    ``finish`` the end of a build, ``resume`` a build with nothing to do; seconds are CPU seconds, and bytes the peak of
+    the process or, of plan file, ledger, index and sidecars, those of the files. ``requests`` are those of kinds by
+    row, by part and by build.
     """
 
     driver_seconds: tuple[float, float]
@@ -312,7 +315,12 @@ STEPS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one case: hours of each resource if it worked alone, and what else was asked for."""
+    """Of one case: ``hours`` of each resource if it worked alone, and what else was asked for.
+
+    Hours of downloads, GPUs and cores are those of one connection, GPU and core. ``driver`` is the build's process,
+    ``finish`` the end of the build, ``resume`` a build with nothing left to do, on the same machine or ``elsewhere``,
+    that is without its ledger. GB are memory, of the ledger disk.
+    """
 
     hours: Mapping[str, float]
     downloads_hours: float

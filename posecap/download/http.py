@@ -115,6 +115,7 @@ class HttpDownload:
     """The download of one file into ``file``, which is open for reading and writing.
 
     Args:
+        uri: of the file; user and password in it are sent to its own host alone.
         file: positioned at its end, which is where a download is resumed.
         limits: ``size_bytes`` bounds the file; ``seconds`` only stands in messages, since ``until`` is the deadline.
         until: the deadline, as a time of :func:`time.monotonic`.

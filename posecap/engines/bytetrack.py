@@ -27,7 +27,8 @@ Doubles = NDArray[np.float64]
 
 @dataclass
 class _Track:
-    """One person's track. The filter's state: centre x, centre y, width, height (px), then their velocities (px/s)."""
+    """One person's track. The filter's state has this ``mean`` and ``covariance``: centre x, centre y, width, height
+    (px), then their velocities (px/s)."""
 
     mean: Doubles
     covariance: Doubles

@@ -48,6 +48,7 @@ class RTMPose(TopDownEstimator):
         weights_from: name in the registry or path of a checkpoint; None takes the published one of this size.
         flip_test: ``on``, as in the published configurations, computes the mirrored crop too and takes the mean.
         batch: most crops at a time; halved when memory runs out.
+        device: ``auto`` takes the worker's GPU where it has one (:func:`posecap.inference.device.torch_device`).
         precision: fp32 unless asked otherwise. Bfloat16 is coarser than the differences between neighbouring half
             pixels of a wide peak, so some joints move by a pixel of the crop.
     """

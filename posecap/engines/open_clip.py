@@ -51,6 +51,7 @@ class OpenClip(ClipEmbedder):
             ``openai`` where ``weights_from`` ends in ``-openai``, and otherwise allowed where all of a model's
             published weights agree on them. It stays empty for a ``local-dir:``, whose configuration says them.
         frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
+        device, precision: ``auto`` takes the worker's GPU and bfloat16 where it has one, else the CPU and float32.
         batch: the largest number of frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU,
             where a vector would otherwise depend, in its last bits, on the others of its batch.
 

@@ -39,6 +39,7 @@ class RTMPoseOnnx(TopDownEstimator):
         joints: layout of the joints.
         weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
         batch: most crops at a time, 1 or more; halved when memory runs out, and 1 for a file exported for single crops.
+        device: ``auto`` takes the worker's GPU where onnxruntime has one.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")

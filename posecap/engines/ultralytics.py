@@ -69,6 +69,7 @@ class Ultralytics(Engine):
         imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it, up or down.
         max_det: most people of a frame; those with the highest scores are kept.
         batch: most frames computed at once; halved when memory runs out.
+        device: ``auto`` takes the worker's GPU where it has one (:func:`posecap.inference.device.torch_device`).
         precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
 
     Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own; the others are free choices.

@@ -44,6 +44,7 @@ class ViCLIPEmbedder(ClipEmbedder):
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
         clean: whether sentences are cleaned as in ViCLIP's training
             (:func:`posecap.inference.embedding.clean_caption`).
+        device, precision: ``auto`` takes the worker's GPU and bfloat16 where it has one, else the CPU and float32.
         batch: the largest number of videos or sentences computed at once; None takes 32 videos and 256 sentences on a
             GPU. On a CPU it takes 1, where more gains little and a vector would depend, in its last bits, on the others
             of its batch.

@@ -167,7 +167,7 @@ class NodeChange:
 
 @dataclass
 class NodeRecord:
-    """One node in one run of a build.
+    """One node in one run of a build; ``state`` and ``why`` are those of its last :class:`NodeChange`.
 
     Args:
         ended: (outcome, reason) → rows that ended so here, also those that were tried elsewhere afterwards. The outcome

@@ -97,7 +97,7 @@ class Submitted:
 
 @dataclass(eq=False)
 class Actor:
-    """An actor of a segment and its tasks, oldest first.
+    """An actor of a segment, by Ray's handle of it, and its tasks, oldest first.
 
     ``submitted`` calls were sent to the process, tasks in ``unsent`` are for the next one. A call has one task, and
     several (:attr:`tasks_per_call`) where the last ones took next to no time and gave nothing but staged samples:
