@@ -419,7 +419,7 @@ class Trial:
 
     def _kill_head(self, build: subprocess.Popen[bytes], log: Path) -> int | None:
         """The status with which the build ends: 1 with a message, or that of a build which was so near its end that it
-        needed the head no more."""
+        needed the head no more; None where it does not end in time."""
         since, said_before = time.monotonic(), len(log.read_bytes())
         self.cluster.kill_head()
         try:

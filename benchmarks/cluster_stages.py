@@ -34,7 +34,7 @@ def node_id() -> str:
 
 
 def fault_here(*kinds: str) -> str | None:
-    """What the node on which a worker runs suffers from, among ``kinds``."""
+    """What the node on which a worker runs suffers from, if it is among ``kinds``; else None."""
     folder, node = os.environ.get(FAULTS), node_id()
     if not folder or not node:
         return None

@@ -188,6 +188,7 @@ def assign(like_KN: Doubles, *, least: float) -> list[tuple[int, int]]:
 
 
 def _start(found: Detections, i: int, t: int) -> _Track:
+    """A track that begins with detection ``i`` of frame ``t``."""
     centre_size = _centre_size(found.boxes_N4[i])
     height = centre_size[3]
     # Standard deviations: a tenth of the height for position and size, a height per second for their unknown speeds.
@@ -197,6 +198,7 @@ def _start(found: Detections, i: int, t: int) -> _Track:
 
 
 def _predict(track: _Track, seconds: float) -> None:
+    """Move the track's state on by so many seconds, at constant velocity."""
     step = np.eye(8)
     step[:4, 4:] = np.eye(4) * seconds
     height = max(track.mean[3], 1.0)
@@ -208,6 +210,7 @@ def _predict(track: _Track, seconds: float) -> None:
 
 
 def _update(track: _Track, found: Detections, i: int, t: int) -> None:
+    """Continue the track with detection ``i`` of frame ``t``."""
     height = max(track.mean[3], 1.0)
     # A box is measured to a twentieth of the height, the standard deviation of the published tracker.
     observed = track.covariance[:4, :4] + np.eye(4) * (0.05 * height) ** 2
@@ -219,6 +222,7 @@ def _update(track: _Track, found: Detections, i: int, t: int) -> None:
 
 
 def _likeness(track: _Track, found: Detections, i: int) -> float:
+    """Of detection ``i`` to the track, in [0, 1], as the module describes it."""
     overlap = box_iou(track.box, found.boxes_N4[i])
     if track.joints is None or found.joints_NJ3 is None:
         return overlap
@@ -241,5 +245,6 @@ def _miss(before: _Track, after: _Track, detections: Sequence[Detections], pts_T
 
 
 def _centre_size(box: Floats) -> Doubles:
+    """(x, y, width, height) of a box (x0, y0, x1, y1)."""
     x0, y0, x1, y1 = box.astype(np.float64)
     return np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])

@@ -162,7 +162,7 @@ class MultiScale(Engine):
         return shown
 
     def _shown(self, person: Detections, cut: _CutOut, people: Detections, *, least: float) -> Detections | None:
-        """Of the people found in a close-up, the one whom it was made for."""
+        """Of the people found in a close-up, the one whom it was made for; None where that is nobody."""
         (box_4,) = person.boxes_N4
         scale_2, corner_2 = cut.scale_2, cut.corner_2
         boxes_N4: Floats = people.boxes_N4 / np.concatenate([scale_2, scale_2]) + np.concatenate([corner_2, corner_2])

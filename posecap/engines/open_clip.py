@@ -147,6 +147,7 @@ class OpenClip(ClipEmbedder):
 
     @property
     def _folder(self) -> Path | None:
+        """The folder of a ``local-dir:`` model; None for one of open_clip's own."""
         return Path(self.model.removeprefix(_FOLDER)) if self.model.startswith(_FOLDER) else None
 
     @cached_property

@@ -160,7 +160,8 @@ class PyAV(Engine):
 
 
 def _stated_seconds(file: VideoFile) -> float | None:
-    """Where the video ends on the player's clock, as the container states it: of the stream, else of the file."""
+    """Where the video ends on the player's clock, in seconds, as the container states it of the stream or else of the
+    file; None where it does not, or states what no video has."""
     seconds = None
     if file.stream.duration and file.unit:
         seconds = file.starts_seconds + float(file.stream.duration * file.unit)

@@ -318,7 +318,7 @@ class _Session:
 
 
 def _cookies(path: str | None) -> io.StringIO | None:
-    """The file's cookies in memory: given its path, yt-dlp would write to the file, which workers share.
+    """The file's cookies in memory: given its path, yt-dlp would write to the file, which workers share. None for none.
 
     Lines that are not well-formed are left out, since yt-dlp would print them; so is what comes after the first MiB.
     """

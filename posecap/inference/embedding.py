@@ -78,6 +78,9 @@ class ClipEmbedder(Engine):
     A subclass is a dataclass with the fields ``device``, ``precision`` and ``batch``, the largest number of videos,
     frames or sentences that the network computes at once, 1 or more. None leaves that number to the engine on a GPU,
     and is 1 on a CPU.
+
+    Raises:
+        ValueError: ``batch`` is below 1.
     """
 
     thread_safe: ClassVar[bool] = True

@@ -143,7 +143,8 @@ def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
 
 
 def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:
-    """Enter a sample and its outcome; it is a failed clip if it breaks the schema."""
+    """Enter a sample, written to ``file`` where there is one, and its outcome; it is a failed clip if it breaks the
+    schema."""
     outcome = ClipOutcome(
         status="kept",
         clip_id=sample.key,
@@ -204,6 +205,7 @@ def _record(error: Exception, stage: Stage, item: Any, result: ItemResult) -> No
 
 
 def _lost_clip(error: ItemError, span: Span, clip_id: str | None = None) -> ClipOutcome:
+    """The outcome of a clip that ended with an error; one that was not decoded has no id."""
     return ClipOutcome(
         status=error.status,
         clip_id=clip_id,

@@ -185,7 +185,7 @@ class CrashJournal:
     _gate: _Gate = field(default_factory=lambda: _Gate())
 
     def take(self) -> Crash | None:
-        """What the last run left if it crashed in native code; it is forgotten with this call."""
+        """What the last run left if it crashed in native code, else None; it is forgotten with this call."""
         said, rows = "", list[str]()
         try:
             with (self.folder / _CRASH_FILE).open("rb") as file:

@@ -96,7 +96,7 @@ class Pool(Protocol):
         ...
 
     def free_slots(self, segment: int, node: str | None = None) -> int:
-        """How many more items the segment's workers accept now, a short queue included; on one node or on all."""
+        """How many more items the segment's workers accept now, with a short queue, on one node or (None) on all."""
         ...
 
     def takes(self, task: Task) -> bool:

@@ -247,7 +247,7 @@ class Dataset:
 
 
 def _index_of(name: str, content: Any, columns: list[str] | None) -> Any:
-    """A part's index from its bytes; errors name the file."""
+    """A part's index from its bytes, all columns for None; errors name the file."""
     try:
         return read_index(content, columns=columns)
     except ShardError as error:

@@ -183,7 +183,7 @@ def read_captions(facts: Mapping[str, Any]) -> tuple[Caption, ...]:
 def sample_of(
     key: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any], *, video_mp4: bytes | None = None
 ) -> Sample:
-    """The sample that has these arrays (by member name) and facts, which hold its captions too."""
+    """The sample that has these arrays (by member name), facts, which hold its captions too, and mp4, if any."""
     return Sample(
         key=key,
         joints_MTJ3=arrays["joints"],
@@ -197,7 +197,7 @@ def sample_of(
 
 
 def unpack(key: str, members: Mapping[str, memoryview], *, video_mp4: bytes | None = None) -> Sample:
-    """The sample behind the members of one key; its arrays are views of their bytes.
+    """The sample behind the members of one key, and its mp4, if any; its arrays are views of their bytes.
 
     Raises:
         ShardError: a member is missing or is not what the schema says; the message names the key.
