@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from dataclasses import replace
@@ -81,6 +82,16 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     kinetics.add_argument("--videos", type=Path, metavar="DIR", help=videos)
     folder = command(kinds, "folder", _manifest, about="a manifest from a folder of videos; sub-folders are labels")
     folder.add_argument("folder", type=Path, metavar="DIR")
+    about = (
+        "divide the videos among train, val and test by these shares, as 0.7/0.15/0.15, each label by itself; with "
+        "--overwrite, videos that the table has keep their splits"
+    )
+    folder.add_argument("--split", type=_ratios, metavar="SHARES", help=about)
+    about = "with --split: videos stay together in whose paths a regular expression finds the same, as 'person\\d+'"
+    folder.add_argument("--group-by", type=_expression, metavar="REGEX", help=about)
+    folder.add_argument(
+        "--split-seed", type=int, default=0, metavar="N", help="with --split: another divides otherwise"
+    )
     youtube = "default with --videos, else posecap_1m, which fetches from YouTube"
     for kind, named, pipeline in ((kinetics, "FILE-poses.yaml", youtube), (folder, "DIR.yaml", "default")):
         option = kind.add_argument
@@ -89,6 +100,24 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         about = f"a name of `posecap pipeline list`, or a file (default: {pipeline})"
         option("--pipeline", metavar="FILE", help=about)
         option("--overwrite", action="store_true", help="replace files that exist already")
+
+
+def _ratios(text: str) -> tuple[tuple[str, float], ...]:
+    """Parse an argument that is shares of splits."""
+    from posecap.manifest.manifest_file import split_ratios
+
+    try:
+        return split_ratios(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _expression(text: str) -> re.Pattern[str]:
+    """Parse an argument that is a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
@@ -206,7 +235,8 @@ def _plan(options: argparse.Namespace) -> int:
 def _manifest(options: argparse.Namespace) -> int:
     from posecap import legacy
     from posecap.builtin import DEFAULT_PIPELINE, nearest_pipeline, pipeline_path
-    from posecap.manifest.importers import SPLIT_FOLDERS, from_folder, from_kinetics
+    from posecap.manifest.importers import SPLIT_FOLDERS, FolderSplit, from_folder, from_kinetics
+    from posecap.manifest.manifest_file import AutoSplit
 
     if options.pipeline and not legacy.pipeline_file(pipeline_path(options.pipeline, Path.cwd())).is_file():
         print(f"posecap: no pipeline {options.pipeline!r}: {nearest_pipeline(options.pipeline)}", file=sys.stderr)
@@ -215,7 +245,13 @@ def _manifest(options: argparse.Namespace) -> int:
     if "folder" in options:
         output = options.output or Path(f"{options.folder.resolve().name}.yaml")
         pipeline = options.pipeline or DEFAULT_PIPELINE
-        made = from_folder(options.folder, output, pipeline=pipeline, overwrite=overwrite)
+        split = None
+        if options.split:
+            split = FolderSplit(rule=AutoSplit(ratios=options.split, seed=options.split_seed), group=options.group_by)
+        elif options.group_by:
+            print("posecap: --group-by is for --split: without it all videos are train", file=sys.stderr)
+            return USAGE
+        made = from_folder(options.folder, output, pipeline=pipeline, overwrite=overwrite, split=split)
     else:
         output = options.output or Path(f"{options.file.stem}-poses.yaml")
         videos = options.videos

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -160,6 +160,38 @@ def _grouped(manifest: Manifest, rule: AutoSplit, group_of_uri: dict[str, str]) 
     first = _first_rows(len(names), [np.array(link, np.uint64) for link in links])
     split = {row: _split(names[row], rule) for row in np.unique(first).tolist()}
     return [split[row] for row in first.tolist()]
+
+
+def stratified(groups: Sequence[str], labels: Sequence[str], rule: AutoSplit, known: Mapping[str, str]) -> list[str]:
+    """The split of each of N rows that are all at hand: groups stay whole, and the splits of every label, and of all
+    rows, are as near to their shares as groups allow.
+
+    Groups are divided in the order of their hashes, each into the split that lacks most rows of its commonest label,
+    and of all labels, at that point.
+
+    Args:
+        groups: the name of each row's group.
+        labels: of each row.
+        known: splits of groups that keep theirs, as those of an earlier table; of one that is not a split of the rule,
+            too.
+    """
+    members: dict[str, list[int]] = {}
+    for row, name in enumerate(groups):
+        members.setdefault(name, []).append(row)
+    of_label: dict[str, Counter[str]] = {}
+    of_all: Counter[str] = Counter()
+    found: dict[str, str] = {}
+    # Those that are known count before any that is not.
+    for name in sorted(members, key=lambda name: (name not in known, _hash(name, rule.seed), name)):
+        rows = members[name]
+        commonest = Counter(labels[row] for row in rows).most_common(1)[0][0]
+        counts = of_label.setdefault(commonest, Counter())
+        totals = counts.total() + len(rows), of_all.total() + len(rows)
+        lacking = {split: share * sum(totals) - counts[split] - of_all[split] for split, share in reversed(rule.ratios)}
+        found[name] = known.get(name) or max(lacking, key=lambda split: lacking[split])
+        counts[found[name]] += len(rows)
+        of_all[found[name]] += len(rows)
+    return [found[name] for name in groups]
 
 
 def _first_rows(count: int, links: Sequence[Hashes]) -> NDArray[np.int64]:

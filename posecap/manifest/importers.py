@@ -25,7 +25,8 @@ import pyarrow as pa
 from posecap.builtin import DEFAULT_PIPELINE, pipelines
 from posecap.download.file_type import Content, content_of
 from posecap.files import atomic_file
-from posecap.manifest.manifest_file import Manifest, ManifestError, Table, shown
+from posecap.manifest.auto_split import stratified
+from posecap.manifest.manifest_file import AutoSplit, Manifest, ManifestError, Table, shown
 from posecap.manifest.rows import Problems, RawBatch, checked, encodable
 from posecap.terminal import count_text
 from posecap.uris import SCHEME
@@ -157,8 +158,34 @@ def from_kinetics(
     return imported
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderSplit:
+    """How the videos of a folder are divided among splits.
+
+    Args:
+        rule: names and shares of the splits, and the seed.
+        group: a regular expression: videos stay together in whose path it finds the same text, its first group or else
+            all that it matches. None, and a path in which it finds nothing, leaves each video by itself.
+    """
+
+    rule: AutoSplit
+    group: re.Pattern[str] | None = None
+
+    def group_of(self, path: str) -> str:
+        """The name of a video's group."""
+        found = self.group.search(path) if self.group else None
+        if found is None:
+            return f"video {path}"
+        return f"group {found[1] if found.re.groups and found[1] is not None else found[0]}"
+
+
 def from_folder(
-    folder: Path, manifest: Path, *, pipeline: str | Path = DEFAULT_PIPELINE, overwrite: Overwrite = "no"
+    folder: Path,
+    manifest: Path,
+    *,
+    pipeline: str | Path = DEFAULT_PIPELINE,
+    overwrite: Overwrite = "no",
+    split: FolderSplit | None = None,
 ) -> Imported:
     """Write a manifest for all videos in a folder and its subfolders, each used whole.
 
@@ -172,6 +199,9 @@ def from_folder(
         folder: becomes the manifest's ``media_root``.
         manifest: the YAML file to write; its table is written beside it with the suffix ``.csv``.
         pipeline: the pipeline that the manifest names: one of posecap's by its name, or a file.
+        split: divides the videos that are in no folder named train, val or test, so that each label has its share in
+            every split (:func:`posecap.manifest.auto_split.stratified`). Videos that a table has which is replaced, and
+            what belongs together with them, keep the splits that it gives them. None leaves all of them to train.
 
     Raises:
         ManifestError: ``folder`` is not a folder or has no video, or a file exists that may not be overwritten.
@@ -181,9 +211,33 @@ def from_folder(
         raise ManifestError(f"{folder}: is not a folder; give the folder that holds the videos")
     imported = Imported(manifest, _table_for(manifest, overwrite))
     empty = f"{folder}: there is no video in it or in its subfolders"
-    _write_table(imported, _folder_rows(folder, imported), empty=empty)
+    rows = _folder_rows(folder, imported)
+    _write_table(imported, rows if split is None else _divided(rows, split, imported.table), empty=empty)
     _write_manifest(imported, pipeline, media_root=folder)
     return imported
+
+
+def _divided(rows: Iterable[dict[str, object]], split: FolderSplit, table: Path) -> Iterator[dict[str, object]]:
+    """Rows with splits."""
+    found = list(rows)
+    before = _splits_in(table)
+    groups = [split.group_of(str(row["video"])) for row in found]
+    known: dict[str, str] = {}
+    for row, group in zip(found, groups, strict=True):
+        if given := row["split"] or before.get(str(row["video"])):
+            known.setdefault(group, str(given))
+    given = stratified(groups, [str(row["label"]) for row in found], split.rule, known)
+    for row, name in zip(found, given, strict=True):
+        yield {**row, "split": row["split"] or name}
+
+
+def _splits_in(table: Path) -> dict[str, str]:
+    """The splits that a table gives to its videos; none where there is no table that can be read."""
+    try:
+        with table.open(encoding="utf-8", newline="") as text:
+            return {row["video"]: row["split"] for row in csv.DictReader(text) if row.get("video") and row.get("split")}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
 
 
 class _TrimmedVideos:

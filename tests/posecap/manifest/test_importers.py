@@ -1,3 +1,5 @@
+import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -6,8 +8,8 @@ import pytest
 
 from posecap.builtin import pipelines
 from posecap.cli import main
-from posecap.manifest.importers import from_folder, from_kinetics
-from posecap.manifest.manifest_file import ManifestError, read_manifest
+from posecap.manifest.importers import FolderSplit, from_folder, from_kinetics
+from posecap.manifest.manifest_file import AutoSplit, ManifestError, read_manifest, split_ratios
 from posecap.plan import Plan, make_plan
 from posecap.types import Row
 from tests import DATA
@@ -259,3 +261,52 @@ def test_the_real_lists(tmp_path: Path, name: str, rows: int, labels: int) -> No
     made = from_kinetics(path, tmp_path / "m.yaml", pipeline=PIPELINE)
     assert (made.rows, made.labels, made.rows_by_split) == (rows, labels, {"val": rows})
     assert len({row.row_id for row in planned(tmp_path)}) == rows
+
+
+class TestSplit:
+    RULE = AutoSplit(ratios=split_ratios("0.5/0.25/0.25"))
+
+    def test_each_label_has_its_share_in_every_split(self, tmp_path: Path) -> None:
+        videos = files(tmp_path / "v", *(f"{label}/{n}.mp4" for label in ("jump", "run", "sit") for n in range(8)))
+        made = from_folder(videos, tmp_path / "m.yaml", split=FolderSplit(rule=self.RULE))
+        assert made.rows_by_split == {"train": 12, "val": 6, "test": 6}
+        counts = Counter((row.label, row.split) for row in planned(tmp_path))
+        for label in ("jump", "run", "sit"):
+            assert [counts[label, split] for split in ("train", "val", "test")] == [4, 2, 2]
+
+    def test_what_an_expression_finds_stays_together(self, tmp_path: Path) -> None:
+        videos = files(tmp_path / "v", *(f"jump/p{n % 5}_{n}.mp4" for n in range(20)), "jump/nobody.mp4")
+        split = FolderSplit(rule=self.RULE, group=re.compile(r"(p\d)_"))
+        from_folder(videos, tmp_path / "m.yaml", split=split)
+        of_person: dict[str, set[str]] = {}
+        for row in planned(tmp_path):
+            of_person.setdefault(Path(row.uri).name.split("_")[0], set()).add(row.split)
+        assert len(of_person) == 6
+        assert all(len(splits) == 1 for splits in of_person.values())
+
+    def test_videos_that_are_added_move_no_others(self, tmp_path: Path) -> None:
+        videos = files(tmp_path / "v", *(f"jump/{n}.mp4" for n in range(9)))
+        split = FolderSplit(rule=self.RULE)
+        from_folder(videos, tmp_path / "m.yaml", split=split)
+        before = {row.uri: row.split for row in planned(tmp_path)}
+        files(videos, *(f"{label}/new-{n}.mp4" for label in ("jump", "run") for n in range(9)))
+        from_folder(videos, tmp_path / "m.yaml", split=split, overwrite="yes")
+        after = {row.uri: row.split for row in planned(tmp_path)}
+        assert len(after) == 27
+        assert {uri: after[uri] for uri in before} == before
+
+    def test_folders_of_splits_stay_what_they_are(self, tmp_path: Path) -> None:
+        videos = files(tmp_path / "v", *(f"test/jump/{n}.mp4" for n in range(4)), *(f"jump/{n}.mp4" for n in range(4)))
+        from_folder(videos, tmp_path / "m.yaml", split=FolderSplit(rule=self.RULE))
+        assert {row.split for row in planned(tmp_path) if row.uri.startswith("test/")} == {"test"}
+
+    def test_the_command_divides_too(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        videos = files(tmp_path / "v", *(f"jump/p{n % 4}-{n}.mp4" for n in range(12)))
+        out = str(tmp_path / "m.yaml")
+        asked = ["manifest", "folder", str(videos), "--output", out]
+        assert main([*asked, "--split", "0.5/0.5", "--group-by", r"p\d", "--split-seed", "3"]) == 0
+        assert "12 rows (6 test, 6 train)" in capsys.readouterr().out
+        assert main([*asked, "--group-by", "p", "--overwrite"]) == 2
+        for wrong in (["--split", "much"], ["--split", "0.5/0.5", "--group-by", "("]):
+            with pytest.raises(SystemExit):
+                main([*asked, *wrong])
