@@ -44,6 +44,8 @@ EXPECTED_REJECTIONS = 0.8
 for footage that nobody has looked at."""
 EXPECTED_FAILURES = 0.2
 """Share of the items entering a stage that may fail or be quarantined. A free choice."""
+FILTERED = "filtered"
+"""Reason of clips and rows that a condition leaves out (:mod:`posecap.stages.filter_clips`)."""
 LABELLED = "labelled"
 """All rows with a label, among the expectations of a pipeline and in alarms, where stages have their names."""
 LEAST_ENTERED = 20
@@ -58,8 +60,6 @@ LEAST_ABOVE = 0.15
 """How much larger than that of the other labels a label's share of rejected rows must be, however many rows it has."""
 CHANCE = 0.01
 """Probability of any alarm on a label, at most, where rejections do not depend on labels."""
-_BY_CHOICE = ("forget", "filter_clips")
-"""Stages whose rejections nobody need be told about."""
 MOST_NAMED = 10
 """Labels that alarms are raised on, the most certain first; more would not be read."""
 
@@ -350,13 +350,14 @@ def alarms(lines: Iterable[StageLine], *, expected_rejections: Mapping[str, floa
 
     Args:
         expected_rejections: stage → share of items it may reject, 0 to 1; 0.8 for the others. Of failures it may have
-            0.2, whatever the stage.
+            0.2, whatever the stage. What a filter leaves out is meant to be, and does not count.
     """
     expected = expected_rejections or {}
     found = []
     for line in lines:
         failed = Counter(line.lost["failed"]) + Counter(line.lost["quarantined"])
-        of_rejections = _alarm(line, "rejected", line.lost["rejected"], expected.get(line.stage, EXPECTED_REJECTIONS))
+        rejected = {why: count for why, count in line.lost["rejected"].items() if why != FILTERED}
+        of_rejections = _alarm(line, "rejected", rejected, expected.get(line.stage, EXPECTED_REJECTIONS))
         found += [of_rejections, _alarm(line, "failed", failed, EXPECTED_FAILURES)]
     return [alarm for alarm in found if alarm is not None]
 
@@ -399,7 +400,7 @@ class LabelStats:
         clips = outcome.clips
         if not label or not clips or outcome.status not in ("kept", "rejected"):
             return
-        if any(clip.stage in _BY_CHOICE for clip in clips):
+        if any(clip.stage == "forget" or clip.reason == FILTERED for clip in clips):
             return  # removed on request or by the manifest's filter, which says nothing about the footage
         self._entered[label] += 1
         if outcome.status == "rejected":

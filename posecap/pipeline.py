@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from posecap.staging import Staging
 
 
-_FILTERED_AT_MOST = 0.99
-"""Share of clips that a manifest's filter may reject without an alarm: a free choice, below all of them."""
-
-
 class PipelineError(ValueError):
     """The pipeline cannot run as written; the message names the stage and the remedy."""
 
@@ -140,8 +136,7 @@ class Pipeline:
         if not places:
             raise PipelineError("the manifest's filter needs a stage that gives a SkeletonClip, as Skeleton() does")
         stages = (*self.stages[: places[-1] + 1], FilterClips(where=where), *self.stages[places[-1] + 1 :])
-        expected = {FilterClips.name: _FILTERED_AT_MOST, **self.expected_rejections}
-        return replace(self, stages=stages, expected_rejections=expected)
+        return replace(self, stages=stages)
 
     def configuration(self) -> list[Any]:
         """Every stage with every parameter, as JSON."""

@@ -103,14 +103,18 @@ class Where:
         """
         return pc.fill_null(reduce(pc.and_kleene, (part.of(_arrays(table)) for _, part in self._clauses)), False)
 
-    def failing(self, row: Mapping[str, Any]) -> str | None:
+    def failing(self, row: Mapping[str, Any], *, lacking: Literal["refuse", "pass over"] = "refuse") -> str | None:
         """Why it does not hold for one clip, in a sentence; None where it holds.
 
         Args:
             row: values of :attr:`columns`.
+            lacking: what is done about a part of the condition, as ``and`` combines them, with a column that is not in
+                ``row``: KeyError, or it counts as true.
         """
-        table = {name: pa.array([row[name]], INDEX_SCHEMA.field(name).type) for name in self.columns}
-        for clause, part in self._clauses:
+        clauses = [one for one in self._clauses if lacking == "refuse" or one[1].columns <= row.keys()]
+        names = sorted(frozenset().union(*(part.columns for _, part in clauses)))
+        table = {name: pa.array([row[name]], INDEX_SCHEMA.field(name).type) for name in names}
+        for clause, part in clauses:
             if part.of(table)[0].as_py() is not True:
                 values = ", ".join(f"{name} is {_shown(row[name])}" for name in sorted(part.columns))
                 return f"{values}; needs {_cut(clause)}"

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
+from posecap.outcomes import FILTERED
 from posecap.shards.where import Where, WhereError
 from posecap.stage import Reject, Stage
-from posecap.types import SkeletonClip
+from posecap.types import Row, SkeletonClip
 from posecap.video import frame_rate
 
 
@@ -18,14 +19,16 @@ class FilterClips(Stage):
     """Keeps the clips for which a condition holds; a manifest's ``filter`` puts one behind the skeletons.
 
     It stands before captions and vectors, so that nothing is spent on what is left out, and knows what is known by
-    then: the span, row, source and label, sizes, quality, and the models up to the pose. Conditions on captions, on
+    then: the span, row, source and label, sizes, quality, and the models up to the pose. Rows that cannot pass, as by
+    their label, are rejected before anything is downloaded. Conditions on captions, on
     vectors and on where a sample lies in its shard are for readers: ``posecap.open(where=…)``.
 
     Args:
         where: the condition, as :mod:`posecap.shards.where` explains it.
 
     Rejects:
-        ``filtered``, with the values that the first part of the condition does not hold for.
+        ``filtered``, with the values that the first part of the condition does not hold for. However many these are,
+        they raise no alarm.
 
     Raises:
         WhereError: it is no condition, or one on a column that is not known yet.
@@ -46,8 +49,12 @@ class FilterClips(Stage):
 
     def __call__(self, item: SkeletonClip) -> Iterator[SkeletonClip]:
         if (why := self._condition.failing(_row(item))) is not None:
-            raise Reject("filtered", why)
+            raise Reject(FILTERED, why)
         yield item
+
+    def check_row(self, row: Row) -> None:
+        if (why := self._condition.failing(_of_row(row), lacking="pass over")) is not None:
+            raise Reject(FILTERED, why)
 
     @cached_property
     def _condition(self) -> Where:
@@ -65,12 +72,17 @@ COLUMNS: Final = frozenset(
 """Columns of the index whose values are known once a clip has its skeletons."""
 
 
+def _of_row(row: Row) -> dict[str, Any]:
+    """Those of :data:`COLUMNS` that a row tells before its video is there."""
+    return {name: getattr(row, name) for name in ("row_id", "uri", "split", "label", "license", "source")}
+
+
 def _row(item: SkeletonClip) -> dict[str, Any]:
     """What :data:`COLUMNS` will be for a clip (:func:`posecap.shards.index.index_row`)."""
     row, (people, frames, joints, _) = item.row, item.joints_MTJ3.shape
     first, last = float(item.pts_T[0]), float(item.pts_T[-1])
     return {
-        **{name: getattr(row, name) for name in ("row_id", "uri", "split", "label", "license", "source")},
+        **_of_row(row),
         "key": item.clip_id,
         "source_id": item.video.source_id,
         "start_seconds": item.span.start_seconds,

@@ -101,6 +101,9 @@ def test_the_expected_share_itself_and_small_numbers_raise_none():
     assert alarms([line("filter_people", 100, rejected={"no_motion": 80})]) == []
     assert alarms([line("filter_people", 19, rejected={"no_motion": 19})]) == []
     assert len(alarms([line("filter_people", 20, rejected={"no_motion": 20})])) == 1
+    assert (
+        alarms([line("plan", 100, unit="rows", rejected={"filtered": 90, "duplicate": 10})]) == []
+    )  # as was asked for
 
 
 def test_a_stage_s_own_share_counts():

@@ -256,6 +256,32 @@ def test_all_ranks_get_as_many_batches_as_the_loader_says(tmp_path: Path, worker
     assert len({len(list(loader)) for loader in plain}) == 1
 
 
+@pytest.mark.slow
+def test_a_job_under_ddp_comes_to_its_end(tmp_path: Path) -> None:
+    """Two processes of gloo, whose gradients meet in each batch: with 2 and 3 batches one would wait for ever."""
+    seventeen(tmp_path / "dataset")
+    code = """
+import sys, torch, posecap
+rank, folder = int(sys.argv[1]), sys.argv[2]
+torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(6, 1))
+loader = posecap.open(f"{folder}/dataset", fields=("video",)).loader(4, num_workers=1)
+for batch in loader:
+    model(batch["video_BD"]).sum().backward()
+print(len(loader))
+"""
+    command = [sys.executable, "-c", code]
+    jobs = [
+        subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    try:
+        assert [job.communicate(timeout=120)[0] for job in jobs] == ["3\n", "3\n"]
+    finally:
+        for job in jobs:
+            job.kill()
+
+
 @pytest.mark.parametrize(("uneven", "samples"), [("repeat", [9, 9]), ("drop", [8, 8]), ("keep", [8, 9])])
 def test_what_is_done_with_the_odd_sample(tmp_path: Path, uneven: Any, samples: list[int]) -> None:
     ranks = [posecap.open(seventeen(tmp_path), rank=rank, world_size=2, uneven=uneven) for rank in range(2)]

@@ -70,6 +70,10 @@ def test_why_it_does_not_hold_names_the_first_part_and_its_values() -> None:
         "coverage is 0.612346; needs coverage >= 0.8"
     )
     assert where.failing({"M": 1, "coverage": 0.9, "label": None}) == "label is None; needs label in ['squat']"
+    assert where.failing({"label": None}, lacking="pass over") == "label is None; needs label in ['squat']"
+    assert where.failing({"label": "squat"}, lacking="pass over") is None
+    with pytest.raises(KeyError):
+        where.failing({"label": "squat"})
 
 
 @pytest.mark.parametrize(
