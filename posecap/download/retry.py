@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from threading import Thread
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,7 +24,7 @@ from posecap.stage import TransientError
 T = TypeVar("T")
 
 _CLOCK_STEP_SECONDS = 1.0
-"""A rate limit's state from further in the future than this was written before the clock was set back."""
+"""A rate limit's state from further in the future was written before the clock was set back. A free choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +113,7 @@ def with_timeout(seconds: float, call: Callable[[], T], *, what: str) -> T:
         except BaseException as error:  # raised again in the calling thread, whatever it is
             outcome.set_exception(error)
 
-    Thread(target=run, name=f"posecap {what}", daemon=True).start()
+    threading.Thread(target=run, name=f"posecap {what}", daemon=True).start()
     try:
         return outcome.result(timeout=seconds)
     except TimeoutError:

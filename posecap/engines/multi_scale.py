@@ -101,10 +101,12 @@ class MultiScale(Engine):
         added = self._small_people(frames_THW3, [t for t in without if t % self.probe_every == 0], found)
         if any(map(_count, added.values())):
             added |= self._small_people(frames_THW3, [t for t in without if t not in added], found)
+        # Frames with several clear or confirmed people.
         several = sum(
             int((people.scores_N >= self.clear).sum()) + (_count(added[t]) if t in added else 0) >= 2
             for t, people in enumerate(found)
         )
+        # Close-ups are taken in the whole clip, or where somebody was added.
         throughout = 2 * max(several, len(without)) >= len(found)
         closer = [t for t in range(len(found)) if throughout or (t in added and _count(added[t]))]
         for block in _blocks(closer):
@@ -113,6 +115,7 @@ class MultiScale(Engine):
             for t in block:
                 there = [made or one.seen for one, made in zip(people, shown, strict=True) if one.frame == t]
                 more = [added[t]] if t in added else []
+                # The first has no rows: it stands for the arrays' shapes where nobody is left.
                 found[t] = self._distinct([_rows(found[t], []), *there, *more])
         return found
 
@@ -147,6 +150,7 @@ class MultiScale(Engine):
         return _rows(ranked, distinct(_joints(ranked), ranked.boxes_N4, same_person=self.same_person))
 
     def _has_large_person(self, people: Detections, longer: int) -> bool:
+        """Whether a frame has one, as the class describes it; ``longer`` is the frame's longer side in pixels."""
         sides_N = (people.boxes_N4[:, 2:] - people.boxes_N4[:, :2]).max(-1, initial=0)
         return bool(((people.scores_N >= self.clear) & (sides_N >= self.large_person * longer)).any())
 

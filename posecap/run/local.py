@@ -52,11 +52,12 @@ class LocalPool:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
+        # By segment: tasks given and not done, number of workers, tasks that wait (None ends a thread), and threads.
         self._submitted = [0] * self.segments
         self._workers: list[int] = []
         self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
-        self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
+        self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         for number, segment in enumerate(segments):
             wanted = segment.resources
             count = workers if wanted.cpus or wanted.gpus else -(-_DOWNLOAD_THREADS // wanted.concurrency)
@@ -84,7 +85,10 @@ class LocalPool:
         self._tasks[task.segment].put(task)
 
     def wait(self) -> Finished:
-        """Raises the error that kept a worker from starting (missing weights, a missing package)."""
+        """
+        Raises:
+            Exception: what kept a worker from starting, such as missing weights or a missing package.
+        """
         done = self._done.get()
         if isinstance(done, BaseException):
             raise done
@@ -139,6 +143,7 @@ class _Worker:
         self._lock = threading.Lock()
 
     def loaded_stages(self) -> tuple[Stage, ...]:
+        """The stages, ready to run; raises what loading an engine raises, again for each thread."""
         with self._lock:
             if self._loaded is None:
                 own = copy.deepcopy(self._stages)
@@ -154,6 +159,7 @@ def cores() -> int:
 
 
 _ROWS_FILE, _CRASH_FILE = ".rows-under-way", ".crash"
+"""The threads' notes, each in a slot of the file, and what faulthandler writes."""
 _SLOT_BYTES = 1024
 """Of a thread's note: the 256 characters that an id of a row may have, in UTF-8 at most."""
 _LONGEST_NOTE_BYTES = 1 << 20
