@@ -70,13 +70,14 @@ def decode(path: Path, span: Span | None = None) -> tuple[Pixels, Seconds]:
 
 
 def resized(frames_THW3: Pixels, share: float) -> Pixels:
+    """Both sides scaled to a share of theirs, to even numbers of pixels."""
     height, width = (max(2, round(side * share / 2) * 2) for side in frames_THW3.shape[1:3])
     scaled = [Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR) for frame in frames_THW3]
     return np.stack([np.asarray(image) for image in scaled])
 
 
 def copies(frames: Pixels, pts: Seconds, random: np.random.Generator) -> Iterator[tuple[str, Pixels, Seconds, int]]:
-    """Name, frames, times and x264's rate factor of each copy."""
+    """Name, frames, times and x264's rate factor of each copy; all strengths are free choices."""
     count, height, width, _ = frames.shape
     down, across = random.random(2)
     rows, columns = round(0.9 * height), round(0.9 * width)
@@ -113,6 +114,7 @@ def film(path: Path, name: str, scratch: Path, *, copied: bool) -> tuple[Filmed,
 
 
 def number_of(name: str) -> int:
+    """A video's own seed, so that it is copied in the same way every time."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
 
 
@@ -124,6 +126,7 @@ def other(donors: list[Filmed], random: np.random.Generator) -> str:
         side = int(random.integers(STORED // 2, STORED + 1))
         top, left = random.integers(0, STORED - side + 1, 2)
         grid = np.arange(WINDOW) * side // WINDOW
+        # From a random moment on, to the end, and from there back again.
         moments = np.abs((np.arange(count) + random.integers(len(small))) % (2 * len(small) - 2) - len(small) + 1)
         window = small[moments][:, top + grid][:, :, left + grid]
         window = np.rot90(window, int(random.integers(4)), (1, 2))

@@ -261,6 +261,7 @@ def others(root: Path, made: list[Sample]) -> dict[str, Pass]:
 
 
 def arrays(one: Sample) -> dict[str, Any]:
+    """What everyone writes of a sample, by the names of :data:`FIELDS`."""
     return {"joints": one.joints_MTJ3, "video": one.video_D, "text": one.text_CD}
 
 

@@ -261,7 +261,7 @@ class HostSlot:
             self._host = host
 
     def wait_for_turn(self, *, until: float) -> None:
-        """Sleep until a request may be sent to the host that the slot is for.
+        """Sleep until a request may be sent to the host that the slot is for. A turn after ``until`` is left to others.
 
         Raises:
             TransientError: ``no_turn`` when that is after ``until``; ``host_paused`` when the host has asked for a

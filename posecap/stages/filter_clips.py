@@ -20,8 +20,8 @@ class FilterClips(Stage):
 
     It stands before captions and vectors, so that nothing is spent on what is left out, and knows what is known by
     then: the span, row, source and label, sizes, quality, and the models up to the pose. Rows that cannot pass, as by
-    their label, are rejected before anything is downloaded. Conditions on captions, on
-    vectors and on where a sample lies in its shard are for readers: ``posecap.open(where=…)``.
+    their label, are rejected before anything is downloaded. Conditions on captions, on vectors and on where a sample
+    lies in its shard are for readers: ``posecap.open(where=…)``.
 
     Args:
         where: the condition, as :mod:`posecap.shards.where` explains it.
@@ -53,6 +53,10 @@ class FilterClips(Stage):
         yield item
 
     def check_row(self, row: Row) -> None:
+        """
+        Raises:
+            Reject: ``filtered``: a part of the condition that the row alone decides does not hold.
+        """
         if (why := self._condition.failing(_of_row(row), lacking="pass over")) is not None:
             raise Reject(FILTERED, why)
 
