@@ -28,8 +28,8 @@ from posecap.types import FileRange, Row, StagedSample
 
 _LASTING = ("kept", "rejected")
 """Statuses of rows that are not tried again."""
-_SECONDS = 1.0
-"""Shortest time between two entries."""
+_ENTRY_SECONDS = 1.0
+"""Shortest time between two entries: a free choice."""
 
 
 class OpenRows:
@@ -75,7 +75,7 @@ class OpenRows:
             record = _record(row)
             if record is not None:
                 self._fresh[digest] = record
-        if self._clock() - self._entered >= _SECONDS:
+        if self._clock() - self._entered >= _ENTRY_SECONDS:
             self._enter()
 
     def committed(self, outcomes: Iterable[RowOutcome]) -> None:
@@ -96,6 +96,7 @@ class OpenRows:
         self._ledger.record_open_rows(None)
 
     def _enter(self) -> None:
+        """Enter what is known now, and from then on count the time to the next entry."""
         self._entered = self._clock()
         self._ledger.record_finished_rows(self._staging.fingerprint, self._fresh)
         self._fresh.clear()

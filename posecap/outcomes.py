@@ -51,6 +51,8 @@ LABELLED = "labelled"
 LEAST_ENTERED = 20
 """Stages with fewer items raise no alarm, as their shares say little."""
 
+_BY_CHOICE = ("forget", "filter_clips")
+"""Stages whose rejections somebody asked for, and which therefore raise no alarm on labels."""
 EXPECTED_LABELLED_REJECTIONS = 0.2
 """Share of the labelled rows that may be rejected, where the pipeline does not say otherwise. A free choice, as are the
 four below."""

@@ -118,6 +118,7 @@ class Staging:
                     empty.rmdir()
 
     def _name(self, name: str) -> str:
+        """The full name of a file of this build; the folder's with a slash behind it for an empty one."""
         return f"{FOLDER}/{self.build}/{name}"
 
     def digest(self, row: Row) -> str:
@@ -209,6 +210,7 @@ class StagingFile:
         return found
 
     def _write(self, *pieces: Buffer) -> None:
+        """Append bytes to the file, which is created with the first; StagingError where that fails."""
         try:
             if self._file is None:
                 self._file = self.stack.enter_context(self.storage.scratch_file(self.name))
@@ -270,6 +272,7 @@ def _ranges_of(staged: StagedSample) -> list[FileRange]:
 
 
 def _read(storage: Storage, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+    """The bytes of each range, in order; ShardError where one is not there or larger than any sample is."""
     try:
         yield from storage.read_ranges(map(_checked, ranges))
     except (FileNotFoundError, ShardError) as error:
@@ -282,6 +285,7 @@ def _read_one(storage: Storage, found: FileRange) -> bytearray:
 
 
 def _checked(found: FileRange) -> FileRange:
+    """The range itself; ShardError where it is larger than any sample is, as a damaged index may say."""
     if found.size > _MAX_RANGE_BYTES:
         at = f"{found.file}: {found.size} bytes at byte {found.offset}"
         raise ShardError(f"{at}, at most {_MAX_RANGE_BYTES} are read")

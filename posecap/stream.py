@@ -363,6 +363,7 @@ class ShardStream(IterableDataset[Streamed]):
                     yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
 
     def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
+        """The sample with captions and facts out of its JSON, as far as they are asked for."""
         if self._wants_facts:
             facts = read_facts(written)
             if "captions" in self._fields:
@@ -419,6 +420,7 @@ class ShardLoader(DataLoader[dict[str, Any]]):
         return self._counted(super().__iter__(), rest.current)
 
     def _counted(self, batches: Iterator[Any], going_on: Pass) -> Iterator[Any]:
+        """The batches of a pass, each of which counts in the state once it is given."""
         for number, batch in enumerate(batches, going_on.delivered + 1):
             self._under_way = replace(going_on, delivered=number)
             yield batch

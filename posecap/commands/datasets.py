@@ -219,6 +219,7 @@ def _open_rows(dataset: Storage) -> dict[str, Any] | None:
 
 
 def _open_lines(under_way: Mapping[str, Any] | None) -> Iterator[str]:
+    """A line about parts under way, if there are any with rows that are done."""
     if under_way and under_way["rows"]["planned"]:
         rows, clips = under_way["rows"], under_way["clips"]
         counted = ", ".join(f"{rows[status]:,} {status}" for status in ("kept", "rejected", "failed", "quarantined"))
@@ -230,6 +231,7 @@ def _open_lines(under_way: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
+    """What `posecap status` prints of the parts that are built; ``planned`` are rows."""
     from posecap.outcomes import largest_first
 
     parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
@@ -242,6 +244,7 @@ def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) ->
 
 
 def _nodes(dataset: Storage) -> list[dict[str, Any]]:
+    """Records of nodes (:meth:`posecap.ledger.Ledger.nodes`)."""
     from posecap.build import LEDGER_FILE
     from posecap.ledger import read_nodes
     from posecap.plan_store import work_folder
@@ -264,6 +267,7 @@ def _node_lines(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _line(outcome: RowOutcome) -> str:
+    """A row that was not kept, and why."""
     retry = ", may pass when tried again" if outcome.retryable else ""
     why = f"{outcome.stage}: {outcome.reason} ({outcome.detail}{retry})"
     return f"{outcome.status}  {outcome.row_id}  {outcome.uri}  {why}"
@@ -293,6 +297,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
+    """Repair a dataset with problems, and say what was done; returns the exit code."""
     from posecap.verify import repair
 
     done = repair(dataset, problems)
@@ -307,6 +312,7 @@ def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
 
 
 def _make_descriptions_again(dataset: Storage) -> int:
+    """Have the next build make files that describe a sound dataset, where some are missing; returns the exit code."""
     from posecap.finalize import mark_unfinished, missing_descriptions
 
     missing = missing_descriptions(dataset)
@@ -384,6 +390,7 @@ def _view(options: argparse.Namespace) -> int:
 
 
 def _sheet(root: Storage, options: argparse.Namespace, background: Background) -> int:
+    """`posecap view --sheet`; returns the exit code."""
     from posecap.shards import Where
     from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
     from posecap.visualization.drawing import lacking_words
@@ -489,16 +496,19 @@ def _duplicates(options: argparse.Namespace) -> int:
 
 
 def _group_line(row: Mapping[str, Any]) -> str:
+    """A clip of a group of near-duplicates, as text; ``row`` is one of :data:`posecap.duplicates.GROUPS_SCHEMA`."""
     mirrored = ", mirrored" if row["mirrored"] else ""
     when = f"{row['start_seconds']:.2f} to {row['end_seconds']:.2f} s"
     return f"{row['key']}  {row['split']}  {row['uri']}  {when}  likeness {row['picture']:.2f}{mirrored}"
 
 
 def _heading(row: Mapping[str, Any]) -> str:
+    """The same above its picture."""
     return f"group {row['group']}{', best' if row['best'] else ''}, {row['split']}"
 
 
 def _print_unsigned(signed: int, clips: int) -> None:
+    """Say how many clips have no signature, if any."""
     if signed < clips:
         print(
             f"{clips - signed:,} of {clips:,} clips have no signature, and were compared by file and time alone: build "
@@ -566,6 +576,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _add_where(parser: argparse.ArgumentParser, words: str) -> None:
+    """Accept ``--where``; ``words`` begin its help."""
     about = f"{words} clips for which this holds, such as 'coverage >= 0.8 and people == 1'"
     parser.add_argument("--where", metavar="CONDITION", help=about)
 
@@ -627,7 +638,11 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]
 
 
 def _only_dataset(options: argparse.Namespace) -> Storage:
-    """The dataset of a command that takes nothing else."""
+    """The dataset of a command that takes nothing else.
+
+    Raises:
+        DatasetChoiceError, StorageError: as :func:`_dataset_and_words`; or a word is no directory and no address.
+    """
     for word in options.words:
         if not _is_location(word):
             raise DatasetChoiceError(f"{word} is not a directory: name the dataset directory, or leave it out")
@@ -635,6 +650,11 @@ def _only_dataset(options: argparse.Namespace) -> Storage:
 
 
 def _default_dataset() -> Path:
+    """The current directory, or the only dataset under ``datasets``.
+
+    Raises:
+        DatasetChoiceError: there is none, or there are several.
+    """
     from posecap.shards import is_dataset
 
     if is_dataset(Path()):

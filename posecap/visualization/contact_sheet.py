@@ -365,6 +365,7 @@ class _Tiles:
         self.blanks += [why_blank] if why_blank else []
 
     def write(self, out: Path) -> Sheet:
+        """Write the sheet, about as many rows as columns."""
         out.parent.mkdir(parents=True, exist_ok=True)
         columns = min(_MAX_COLUMNS, math.ceil(math.sqrt(len(self.pictures))))
         contact_sheet(self.pictures, columns=columns, tile_side=_TILE_SIDE).save(out, quality=90)
