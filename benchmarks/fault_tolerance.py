@@ -363,6 +363,7 @@ def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Re
 
 
 def disturbed(options: argparse.Namespace, trial: Trial, runners: tuple[Runner, ...]) -> list[DisturbedBuild]:
+    """Disturb builds one after another, with each runner in turn; a line is printed for each."""
     every = []
     for number in range(options.builds):
         result = trial.run(number, runners[number % len(runners)], random.Random(f"{options.seed}/{number}"))
