@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tmor_train.results import RESULT, Result, ResultError, read_result
 from tmor_train.tables.run import FORMAT, JSON
-from tmor_train.training.metric_logger import NAME
+from tmor_train.training.metric_logger import JOURNAL
 
 _MOST_BYTES = 64 * 2**20  # of a table.json that is read
 
@@ -97,7 +97,7 @@ def collect(folder: Path, *, embeddings: Sequence[Path] = ()) -> Collected:
         folder=folder,
         results=results,
         tables=tables,
-        runs=[path.parent for path in sorted(folder.rglob(NAME))],
+        runs=[path.parent for path in sorted(folder.rglob(JOURNAL))],
         embeddings=[*embeddings, *(path for path in found if path.resolve() not in named)],
         problems=problems,
     )

@@ -28,6 +28,9 @@ from tmor_train.tables.paper import TABLES, Column, Reproduction, Row, Table
 from tmor_train.training.metric_logger import Progress
 from tmor_train.training.runs import CONFIG, RunError, read_config, run_lock, write_config
 
+FORMAT = "tmor_train.table/1"
+MARKDOWN, JSON = "table.md", "table.json"
+_DASH = "–"  # in place of a figure that there is not
 _SHOWN = 3  # missing files of a benchmark that are named
 # What makes one metric impossible, while others may be measured; any other exception ends the table.
 _REASONS = (
@@ -40,6 +43,38 @@ _REASONS = (
     RunError,
     tasks.UnknownTaskError,
 )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measurement:
+    """The outcome of a job: the ``values`` of its metric for each seed, shares from 0 to 1, or the ``reason`` why there
+    is none; ``notes`` are sentences to print beside it."""
+
+    job: Job
+    values: tuple[float, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The mean in percent, with the half width of its 95 % interval where there are several seeds."""
+        over = spread([100 * value for value in self.values]) if self.values else None
+        if over is None:
+            return _DASH
+        return f"{over.mean:.1f} ± {over.half_width:.1f}" if len(self.values) > 1 else f"{over.mean:.1f}"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MeasuredTable:
+    """A table with what is measured so far: ``measurements`` of the jobs done, in their order.
+
+    ``weights`` are the checkpoints by key of the rows; ``changes`` are the changes to recipes, as users gave them.
+    """
+
+    table: Table
+    weights: Mapping[str, Weights]
+    measurements: tuple[Measurement, ...]
+    changes: tuple[str, ...] = ()
 
 
 def measure_table(config: TableConfig, folder: Path) -> Path:
@@ -151,43 +186,6 @@ def _run(job: Job, place: Path) -> str:
 def _results(job: Job, place: Path) -> Sequence[Result]:
     """The results in ``place`` and below it that are of the job's mode; all where it names none."""
     return [result for _, result in results_under(place) if job.reproduction.mode in ("", result.mode)]
-
-
-FORMAT = "tmor_train.table/1"
-MARKDOWN, JSON = "table.md", "table.json"
-_DASH = "–"  # in place of a figure that there is not
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Measurement:
-    """The outcome of a job: the ``values`` of its metric for each seed, shares from 0 to 1, or the ``reason`` why there
-    is none; ``notes`` are sentences to print beside it."""
-
-    job: Job
-    values: tuple[float, ...] = ()
-    reason: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def words(self) -> str:
-        """The mean in percent, with the half width of its 95 % interval where there are several seeds."""
-        over = spread([100 * value for value in self.values]) if self.values else None
-        if over is None:
-            return _DASH
-        return f"{over.mean:.1f} ± {over.half_width:.1f}" if len(self.values) > 1 else f"{over.mean:.1f}"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class MeasuredTable:
-    """A table with what is measured so far: ``measurements`` of the jobs done, in their order.
-
-    ``weights`` are the checkpoints by key of the rows; ``changes`` are the changes to recipes, as users gave them.
-    """
-
-    table: Table
-    weights: Mapping[str, Weights]
-    measurements: tuple[Measurement, ...]
-    changes: tuple[str, ...] = ()
 
 
 def write_table(measured: MeasuredTable, folder: Path) -> None:
@@ -310,6 +308,3 @@ def _line(cells: list[str]) -> str:
 def _plain(words: str) -> str:
     """``words`` on one line, with ``|`` escaped, for a cell of a Markdown table."""
     return " ".join(words.split()).replace("|", "\\|")
-
-
-__all__ = ["FORMAT", "JSON", "MARKDOWN", "MeasuredTable", "Measurement", "as_values", "markdown", "write_table"]

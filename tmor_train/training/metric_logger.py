@@ -15,7 +15,7 @@ from typing import Any, Self, TextIO
 
 from posecap.terminal import duration_text
 
-NAME = "journal.jsonl"
+JOURNAL = "journal.jsonl"
 """The file of a run's events, in its folder."""
 # What :func:`plot` draws: of the event ``step``, and by picture of the event ``epoch``.
 _LOSSES = ("loss", "mm/loss", "mv/loss", "mt/loss")
@@ -48,7 +48,7 @@ class MetricLogger:
     def __enter__(self) -> Self:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / NAME
+            path = self._folder / JOURNAL
             torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
             self._file = self._open.enter_context(path.open("a", encoding="utf-8"))
             if torn:  # the process before this one was killed while it wrote
@@ -87,7 +87,7 @@ def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
     Raises:
         FileNotFoundError: the run has no journal.
     """
-    with (folder / NAME).open(encoding="utf-8", errors="replace") as file:
+    with (folder / JOURNAL).open(encoding="utf-8", errors="replace") as file:
         for text in file:
             try:
                 line = json.loads(text)

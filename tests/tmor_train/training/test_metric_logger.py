@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tmor_train.training.metric_logger import NAME, MetricLogger, Progress, plot, read_events
+from tmor_train.training.metric_logger import JOURNAL, MetricLogger, Progress, plot, read_events
 
 
 def test_lines_are_json_and_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
     with MetricLogger(tmp_path / "run") as logger:
         logger.log("step", 3, {"loss": 0.5, "norm": math.nan, "clusters": 2})
-    (line,) = [json.loads(text) for text in (tmp_path / "run" / NAME).read_text().splitlines()]
+    (line,) = [json.loads(text) for text in (tmp_path / "run" / JOURNAL).read_text().splitlines()]
     assert line.pop("seconds") > 0
     assert line == {"event": "step", "step": 3, "loss": 0.5, "norm": None, "clusters": 2}
 
@@ -24,7 +24,7 @@ def test_lines_are_json_and_numbers_that_are_not_finite_are_null(tmp_path: Path)
 def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
     with MetricLogger(tmp_path) as logger:
         logger.log("step", 1, {})
-    with (tmp_path / NAME).open("a") as file:
+    with (tmp_path / JOURNAL).open("a") as file:
         file.write('{"event": "st')
     with MetricLogger(tmp_path) as logger:
         logger.log("resume", 1, {})
@@ -50,7 +50,7 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
 def test_what_is_no_line_of_a_journal_is_skipped(tmp_path: Path, line: bytes) -> None:
     with MetricLogger(tmp_path) as logger:
         logger.log("step", 1, {})
-    with (tmp_path / NAME).open("ab") as file:
+    with (tmp_path / JOURNAL).open("ab") as file:
         file.write(line + b"\n")
     assert [line["step"] for line in read_events(tmp_path, "step")] == [1]
 
