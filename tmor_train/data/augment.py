@@ -111,6 +111,7 @@ class Project(Checked):
 
     def __call__(self, batch: MotionBatch, generator: torch.Generator) -> MotionBatch:
         clips = len(batch)
+        # Drawn in any case, as in Rotate3D.
         yaw, pitch = _radians(clips, self.yaw, generator), _radians(clips, self.pitch, generator)
         distance_N = drawn(clips, self.nearest, self.farthest, generator)
         joints = batch.joints

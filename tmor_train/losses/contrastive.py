@@ -86,17 +86,20 @@ def contrast(anchors_ND: Tensor, pool_KD: Tensor, masks: PairMasks, *, scale: Sc
     """
     sums = masked_logsumexp(anchors_ND * scale, pool_KD, masks.positives_NK, masks.negatives_NK)
     counted_N = masks.anchors_N & (sums.positives_N > 0) & (sums.negatives_N > 0)
+    # −log(S_align / (S_align + S_disc)) is softplus(log S_disc − log S_align); the gap is that of sum_P e^s, 0 for anchors
+    # that do not count.
     gap_N = torch.where(counted_N, sums.log_negative_N - sums.log_positive_N, 0.0)
     floor_N = functional.softplus(gap_N)
     positives_N, negatives_N = sums.positives_N.to(gap_N.dtype), sums.negatives_N.to(gap_N.dtype)
-    size_P, size_N = positives_N.clamp(min=1), negatives_N.clamp(min=1)
+    # |P| and |N| to divide by, 1 where there are none.
+    some_positives_N, some_negatives_N = positives_N.clamp(min=1), negatives_N.clamp(min=1)
     if reduction == "inside":
-        loss_N, collapsed_N = floor_N, (size_N / size_P).log1p()
+        loss_N, collapsed_N = floor_N, (some_negatives_N / some_positives_N).log1p()
     elif reduction == "mean_inside":
-        loss_N, collapsed_N = functional.softplus(gap_N + size_P.log()), size_N.log1p()
+        loss_N, collapsed_N = functional.softplus(gap_N + some_positives_N.log()), some_negatives_N.log1p()
     else:
-        loss_N = sums.log_positive_N + floor_N - sums.sum_positive_N / size_P
-        collapsed_N = (size_P + size_N).log()
+        loss_N = sums.log_positive_N + floor_N - sums.sum_positive_N / some_positives_N
+        collapsed_N = (some_positives_N + some_negatives_N).log()
 
     anchors = counted_N.sum()
 
@@ -264,8 +267,8 @@ class _MaskedLogSumExp(torch.autograd.Function):
         by_s_NK = torch.empty_like(s_NK)
         for rows in _blocks(s_NK):
             positive, negative = positives_NK[rows], negatives_NK[rows]
-            top = torch.where(positive, log_positive_N[rows, None], log_negative_N[rows, None])
-            share = (s_NK[rows] - top).clamp_(LOWEST, 0.0).exp_()
+            log_sum = torch.where(positive, log_positive_N[rows, None], log_negative_N[rows, None])
+            share = (s_NK[rows] - log_sum).clamp_(LOWEST, 0.0).exp_()
             by_log = torch.where(negative, by_log_negative_N[rows, None], 0.0)
             by_log = torch.where(positive, by_log_positive_N[rows, None], by_log)
             by_s_NK[rows] = by_log.mul_(share).add_(torch.where(positive, by_sum_N[rows, None], 0.0))
