@@ -86,8 +86,8 @@ def contrast(anchors_ND: Tensor, pool_KD: Tensor, masks: PairMasks, *, scale: Sc
     """
     sums = masked_logsumexp(anchors_ND * scale, pool_KD, masks.positives_NK, masks.negatives_NK)
     counted_N = masks.anchors_N & (sums.positives_N > 0) & (sums.negatives_N > 0)
-    # −log(S_align / (S_align + S_disc)) is softplus(log S_disc − log S_align); the gap is that of sum_P e^s, 0 for anchors
-    # that do not count.
+    # −log(S_align / (S_align + S_disc)) is softplus(log S_disc − log S_align); the gap is that of sum_P e^s, 0 for
+    # anchors that do not count.
     gap_N = torch.where(counted_N, sums.log_negative_N - sums.log_positive_N, 0.0)
     floor_N = functional.softplus(gap_N)
     positives_N, negatives_N = sums.positives_N.to(gap_N.dtype), sums.negatives_N.to(gap_N.dtype)
