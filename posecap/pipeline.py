@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posecap import legacy
 from posecap.builtin import nearest_pipeline
@@ -53,16 +53,34 @@ class Perception:
 
 
 @dataclass(frozen=True)
+class Storing:
+    """How a worker stores what its stages perceive, and goes on from what is stored.
+
+    Args:
+        before: the stages of earlier segments, with which it fetches a row's video where it needs frames after all.
+        keep: whether it stores anything.
+    """
+
+    perception: Perception
+    before: tuple[Stage, ...] = ()
+    keep: Literal["perception", "none"] = "perception"
+
+
+@dataclass(frozen=True)
 class Segment:
     """Consecutive stages that run in one worker, between which items stay in its memory.
 
     ``resources`` are, number by number, what the most demanding of the stages asks for. ``staging`` is where a worker
-    leaves the samples that come out of the last stage; None hands them to the driver.
+    leaves the samples that come out of the last stage; None hands them to the driver. ``storing`` is for the segment
+    whose stages perceive; None stores nothing and goes on from nothing. ``load`` says when workers load their engines:
+    before their first item, or each once a stage needs it, as where most stages have nothing to do.
     """
 
     stages: tuple[Stage, ...]
     resources: Resources
     staging: Staging | None = None
+    storing: Storing | None = None
+    load: Literal["first", "on_use"] = "first"
 
 
 @dataclass(frozen=True)

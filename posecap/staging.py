@@ -5,9 +5,10 @@ The worker that made a row's samples writes them to a file of their own under ``
 them back one by one and writes the part's files, which the driver commits.
 
 A staging file is a tar of a row's samples, each with its members of the pose tar, then ``{key}.mp4`` and ``{key}.jpg``
-where there are any. It is not forced to disk: what a crash leaves of it is never taken for a sample, since every sample
-is read with its hash, and costs no more than doing its row again. Its name is a hash of all that determines the row's
-samples beside the bytes of the video, followed by random digits, so that a row tried twice writes two files.
+where there are any, and of ``row.results``, what is stored to go on from (:mod:`posecap.shards.results`). It is not
+forced to disk: what a crash leaves of it is never taken for a sample, since every sample is read with its hash, and
+costs no more than doing its row again. Its name is a hash of all that determines the row's samples beside the bytes of
+the video, followed by random digits, so that a row tried twice writes two files.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, PART_FOLDERS, index_
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage, TransientError
 from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
-from posecap.types import FileRange, PartName, Row, Sample, StagedSample, Video
+from posecap.types import FileRange, PartName, Row, Sample, StagedResults, StagedSample, StoredRow, Video
 from posecap.visualization.contact_sheet import Thumbnail, preview_ranges, write_preview
 
 if TYPE_CHECKING:
@@ -84,13 +85,14 @@ class Staging:
         return not isinstance(self.storage, LocalStorage) or self.storage.size(self._name(_MARK)) is not None
 
     @contextmanager
-    def file(self, item: Row | Video) -> Iterator[StagingFile]:
-        """A file for the samples of an item. It is made with the first sample, and removed if the block raises.
+    def file(self, item: Row | StoredRow | Video) -> Iterator[StagingFile]:
+        """A file for the samples of an item, and its results. It is made with the first of them, and removed if the
+        block raises.
 
         Raises:
             StagingError: it cannot be written.
         """
-        row = item.row if isinstance(item, Video) else item
+        row = item if isinstance(item, Row) else item.row
         name = self._name(f"{self.digest(row)[:_ROW_DIGITS]}-{secrets.token_hex(4)}.tar")
         with ExitStack() as stack:
             file = StagingFile(self.storage, name, stack)
@@ -187,6 +189,14 @@ class StagingFile:
             thumbnail=thumbnail,
             sha256=hashed.hexdigest(),
         )
+
+    def add_results(self, block: bytes) -> StagedResults:
+        """Write what is stored of the row (:func:`posecap.shards.results.encode_results`).
+
+        Raises:
+            StagingError: the disk is full or fails.
+        """
+        return StagedResults(self._add_member("row", "results", block), hashlib.sha256(block).hexdigest())
 
     def close(self) -> None:
         """End the archive.

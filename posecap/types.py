@@ -209,6 +209,23 @@ class Media:
     interlaced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class VideoVector:
+    """A vector of a clip's frames, ``video_D`` float32, L2-normalised; ``span`` reaches from the first frame that it is
+    made from to just after the time of the last."""
+
+    video_D: Floats = field(repr=False)
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One frame of a clip, by its number, as a small JPEG on which nothing is drawn."""
+
+    frame: int
+    jpeg: bytes = field(repr=False)
+
+
 ClipT = TypeVar("ClipT", bound="Clip")
 
 
@@ -223,6 +240,11 @@ class Clip:
     ``clip_id`` is :func:`posecap.files.clip_id`.
     ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
     ``signature`` is what :func:`posecap.signatures.make_signature` makes of the frames, empty where no stage did.
+    ``video_vector`` is that of the pipeline's own model where an earlier build has computed it.
+
+    Of a clip that goes on from stored results, ``frames_THW3`` has dtype, shape and frames of such an array, and
+    decodes the video once frames are asked for (:class:`posecap.run.replay.LazyFrames`). What needs an array for more
+    than indexing it takes ``numpy.asarray`` of it.
     """
 
     video: Video
@@ -235,6 +257,7 @@ class Clip:
     deinterlaced_frames: int = 0
     damaged_frames: int = 0
     signature: str = field(default="", repr=False)
+    video_vector: VideoVector | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -315,13 +338,15 @@ class PosedClip(TrackedClip):
     They are what later stages change and what is stored; ``tracks.joints_MTJ3`` stay as the detector gave them, in
     ``tracks.layout``, for the same people in the same order. A joint that was not seen is (0, 0, 0). ``people_choice``,
     JSON-able, says why these people were kept; it is empty where nobody chose. ``pose_model`` names the engine that
-    estimated the joints.
+    estimated the joints. ``picture`` is the frame in which those who are longest in the clip are best seen
+    (:func:`posecap.stages.pose.fullest_frame_of_all`), chosen before anybody is left out; None where no stage made it.
     """
 
     joints_MTJ3: Floats = field(repr=False)
     layout: str
     pose_model: str = ""
     people_choice: Mapping[str, Any] = field(default_factory=dict)
+    picture: Picture | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -447,3 +472,25 @@ class StagedSample:
     video: FileRange | None = None
     thumbnail: FileRange | None = None
     sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StagedResults:
+    """Where a row's stored results lie (:mod:`posecap.shards.results`), and the SHA-256 of these bytes."""
+
+    at: FileRange
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRow:
+    """A row of which an earlier build's results can be used.
+
+    ``after`` names the stage behind which it goes on. ``vectors`` is the hash of all that shaped the video vectors
+    among the results (:attr:`posecap.pipeline.Perception.vectors`).
+    """
+
+    row: Row
+    results: StagedResults
+    after: str
+    vectors: str = ""

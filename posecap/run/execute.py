@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,11 +10,13 @@ from time import perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
-from posecap.pipeline import Segment
+from posecap.pipeline import Segment, Storing
+from posecap.run.replay import Recorder, RowFrames, cut_back, stored_clip
 from posecap.shards import ShardError
+from posecap.shards.results import RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
-from posecap.types import Clip, CutVideo, Row, Sample, Span, Video
+from posecap.types import Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
 from posecap.uris import hide_secrets
 
 MAX_DETAIL_LENGTH = 500
@@ -54,6 +57,7 @@ class ItemResult:
         machine_dependent: whether another machine may give another result: the item or one of its clips failed, or was
             rejected by a :class:`posecap.stage.Reject` that says so.
         reason: of the first such failure or rejection.
+        results: what was stored of the row, or where that was staged; None where nothing was.
     """
 
     outputs: list[Any] = field(default_factory=list)
@@ -65,34 +69,134 @@ class ItemResult:
     bytes_read: int = 0
     machine_dependent: bool = False
     reason: str = ""
+    results: StagedResults | bytes | None = None
 
 
-def execute(stages: Sequence[Stage], item: Any, *, staging: Staging | None = None) -> ItemResult:
+class _StaleRowError(Exception):
+    """The stored results of a row cannot be used."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Where a row's samples and what its stages perceive go; None for nowhere."""
+
+    file: StagingFile | None = None
+    recorder: Recorder | None = None
+
+
+def execute(
+    stages: Sequence[Stage], item: Any, *, staging: Staging | None = None, storing: Storing | None = None
+) -> ItemResult:
     """Run ``item`` through ``stages``, depth first, so that one clip's frames are in memory at a time.
 
     Never raises for what an item holds: an unexpected error in a stage is a failure of that item. A temporary video
     file, of ``item`` or of a stage, is deleted after the stages that read it, unless it is among the outputs and so for
     a later segment.
 
+    A :class:`posecap.types.StoredRow` goes on behind the stage that it names. Where its results turn out to be damaged,
+    or not to be of the row's video, the row is done from the beginning.
+
     Args:
         staging: where samples are written as they come, so that one is in memory at a time. None, and a worker that
             does not see the place, gives back the samples themselves. Where it cannot be written, the item has failed
             with the reason :data:`OUTPUT_NOT_WRITABLE`.
+        storing: None where nothing is stored.
+    """
+    if isinstance(item, StoredRow):
+        try:
+            return _execute_item(stages, item, staging, storing)
+        except _StaleRowError:
+            before = () if storing is None else storing.before
+            item, stages = item.row, (*before, *stages)
+    return _execute_item(stages, item, staging, storing)
+
+
+def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, storing: Storing | None) -> ItemResult:
+    """
+    Raises:
+        _StaleRowError: the stored results of a row cannot be used; nothing is left of what was done.
     """
     result = ItemResult()
     take_engine_seconds()  # what was counted before, as while engines loaded, belongs to no item
+    recorder = Recorder(storing.perception) if storing is not None and storing.keep == "perception" else None
     if staging is None or not staging.is_visible():
-        _execute(stages, item, result, None)
+        if isinstance(item, StoredRow):
+            raise _StaleRowError
+        _execute(stages, item, result, _Kept(recorder=recorder))
+        result.results = _results(item, result, recorder)
     else:
         try:
             with staging.file(item) as file:
-                _execute(stages, item, result, file)
+                kept = _Kept(file, recorder)
+                if isinstance(item, StoredRow):
+                    _go_on(stages, item, result, kept, (staging, storing))
+                else:
+                    _execute(stages, item, result, kept)
+                block = _results(item, result, recorder)
+                result.results = None if block is None else file.add_results(block)
         except StagingError as error:
             lost = ItemError("failed", WRITE, OUTPUT_NOT_WRITABLE, str(error)[:MAX_DETAIL_LENGTH], retryable=True)
             result.outputs, result.clips, result.error = [], [], lost
             result.machine_dependent, result.reason = True, OUTPUT_NOT_WRITABLE
     _delete_temporary(item, result)
     return result
+
+
+def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> bytes | None:
+    """What is stored of a row, if anything: of one that ended as a whole its outcome says all."""
+    if recorder is None or result.error is not None:
+        return None
+    return recorder.block(item if isinstance(item, Video) else None)
+
+
+def _go_on(
+    stages: Sequence[Stage], item: StoredRow, result: ItemResult, kept: _Kept, of: tuple[Staging, Storing | None]
+) -> None:
+    """Go on with a row behind the stage that it names, clip by clip.
+
+    Raises:
+        _StaleRowError: its results are damaged, or not of its video.
+    """
+    staging, storing = of
+    names = [stage.name for stage in stages]
+    if storing is None or item.after not in storing.perception.stages:
+        raise _StaleRowError
+    results, perception = _read_results(item, staging), storing.perception
+    later = stages[names.index(item.after) + 1 :]
+    decoding = (*storing.before, *stages[: names.index(perception.stages[0]) + 1])
+    number = 0
+    with RowFrames(item.row, decoding) as frames:
+        for entry in results.entries:
+            base = cut_back(entry, item.after, perception)
+            if kept.recorder is not None and base is not None:
+                kept.recorder.take(base)
+            if isinstance(base, StoredClip) and isinstance(entry, StoredClip):
+                vector = entry.video_vector if item.vectors == perception.vectors else None
+                clip = stored_clip(base, number, results, frames, vector=vector)
+                number += 1
+                if base.lost is None:
+                    _execute(later, clip, result, kept)
+                else:
+                    result.clips.append(replace(base.lost, clip_id=clip.clip_id))
+                del clip
+            elif isinstance(base, ClipOutcome):
+                result.clips.append(base)
+            if frames.stale:
+                raise _StaleRowError
+        result.frames += frames.decoded
+    if kept.recorder is not None:
+        kept.recorder.of_video(results)
+
+
+def _read_results(item: StoredRow, staging: Staging) -> RowResults:
+    at = item.results.at
+    try:
+        block = staging.storage.read_range(at.file, at.offset, at.size)
+        if hashlib.sha256(block).hexdigest() != item.results.sha256:
+            raise _StaleRowError
+        return decode_results(block, name=at.file)
+    except (ShardError, OSError) as error:
+        raise _StaleRowError from error
 
 
 def _delete_temporary(item: Any, result: ItemResult) -> None:
@@ -102,25 +206,29 @@ def _delete_temporary(item: Any, result: ItemResult) -> None:
         item.path.unlink(missing_ok=True)
 
 
-def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, file: StagingFile | None) -> None:
-    """Run the item through the stages, and keep samples, in ``file`` where there is one."""
+def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, kept: _Kept) -> None:
+    """Run the item through the stages, and keep samples and what the stages perceive."""
     if not stages:
         if isinstance(item, Sample):
-            _keep(item, result, file)
+            _keep(item, result, kept.file)
         else:
             result.outputs.append(item)
         return
     stage, *later = stages
-    for output in _outputs(stage, item, result):
+    for output in _outputs(stage, item, result, kept):
         if isinstance(output, Rejected):
             error = ItemError("rejected", stage.name, output.reason, output.detail, retryable=False)
             result.clips.append(_lost_clip(error, output.span))
+            if kept.recorder is not None:
+                kept.recorder.lost(result.clips[-1], whole_clip=False)
             continue
+        if kept.recorder is not None:
+            kept.recorder.gave(item, output)
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
         if isinstance(output, Video) and isinstance(item, Row):
             result.bytes_read += output.size_bytes
-        _execute(later, output, result, file)
+        _execute(later, output, result, kept)
         if not isinstance(item, Video):  # of a video made from a video, the file may be needed for the next one too
             _delete_temporary(output, result)
         del output  # frees a clip's frames before the next clip is decoded
@@ -136,9 +244,12 @@ def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
     """
     if result.error is not None and result.error.reason == OUTPUT_NOT_VISIBLE:
         return execute(segment.stages, item)
-    if segment.staging is not None and any(isinstance(output, Sample) for output in result.outputs):
+    samples = any(isinstance(output, Sample) for output in result.outputs)
+    if segment.staging is not None and (samples or isinstance(result.results, bytes)):
         with segment.staging.file(item) as file:
             result.outputs = [file.add(one) if isinstance(one, Sample) else one for one in result.outputs]
+            if isinstance(result.results, bytes):
+                result.results = file.add_results(result.results)
     return result
 
 
@@ -161,7 +272,7 @@ def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:
     result.seconds[WRITE] += perf_counter() - since
 
 
-def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
+def _outputs(stage: Stage, item: Any, result: ItemResult, kept: _Kept) -> Iterator[Any]:
     """What a stage yields for an item; its time and its exception are entered in ``result``."""
     steps: Iterator[Any] | None = None
     while True:
@@ -174,6 +285,8 @@ def _outputs(stage: Stage, item: Any, result: ItemResult) -> Iterator[Any]:
             return
         except Exception as error:
             _record(error, stage, item, result)
+            if kept.recorder is not None and isinstance(item, Clip):
+                kept.recorder.lost(result.clips[-1], whole_clip=True)
             return
         finally:
             result.seconds[stage.name] += perf_counter() - since
@@ -231,6 +344,8 @@ def _without_paths(detail: str, item: Any) -> str:
 
 def row_of(item: Any) -> Row | None:
     """The row that an item of any segment was made from; None for what belongs to no single row."""
+    if isinstance(item, StoredRow):
+        return item.row
     video = item.video if isinstance(item, Clip | CutVideo) else item
     row = video.row if isinstance(video, Video) else video
     return row if isinstance(row, Row) else None

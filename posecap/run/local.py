@@ -127,7 +127,7 @@ class LocalPool:
             while (task := self._tasks[segment].get()) is not None:
                 row = row_of(task.item)
                 with self._journal.working_on(row.row_id) if self._journal and row else nullcontext():
-                    result = execute(stages, task.item, staging=worker.staging)
+                    result = execute(stages, task.item, staging=worker.staging, storing=worker.storing)
                 self._done.put((task, result))
         except BaseException as error:
             self._done.put(error)
@@ -137,7 +137,7 @@ class _Worker:
     """Stages with engines of their own, loaded by the first thread that needs them."""
 
     def __init__(self, segment: Segment) -> None:
-        self.staging = segment.staging
+        self.staging, self.storing, self._load = segment.staging, segment.storing, segment.load
         self._stages = segment.stages
         self._loaded: tuple[Stage, ...] | None = None
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class _Worker:
         with self._lock:
             if self._loaded is None:
                 own = copy.deepcopy(self._stages)
-                for stage in own:
+                for stage in own if self._load == "first" else ():
                     stage.load()
                 self._loaded = own
             return self._loaded

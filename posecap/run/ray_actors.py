@@ -50,7 +50,7 @@ class _Worker:
         self._segment = segment
         session = ray._private.worker.global_worker.node.get_session_dir_path()  # Ray's folder on this node
         with _counted(Path(session, f"posecap-loads-{ray.get_runtime_context().get_actor_id()}")):
-            for stage in segment.stages:
+            for stage in segment.stages if segment.load == "first" else ():
                 stage.load()
 
     def ping(self) -> None:
@@ -58,7 +58,8 @@ class _Worker:
 
     def work(self, items: Sequence[Any]) -> list[ItemResult]:
         """The results of items, one after another."""
-        return [execute(self._segment.stages, item, staging=self._segment.staging) for item in items]
+        segment = self._segment
+        return [execute(segment.stages, item, staging=segment.staging, storing=segment.storing) for item in items]
 
 
 @contextmanager

@@ -106,7 +106,12 @@ def index_path(part: PartName) -> str:
     return f"index/{part.split}-{part.number:05d}.parquet"
 
 
-PART_FOLDERS: Final = ("data", "index")
+def results_path(part: PartName) -> str:
+    """What a build stored to go on from (:mod:`posecap.shards.results`); no part of the dataset that is released."""
+    return f"results/{part.split}-{part.number:05d}.results"
+
+
+PART_FOLDERS: Final = ("data", "index", "results")
 """Folders of a dataset with files of parts."""
 
 

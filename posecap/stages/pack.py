@@ -13,7 +13,7 @@ import numpy as np
 
 from posecap.interfaces import TextEmbedder, VideoEmbedder, VideoEncoder
 from posecap.stage import Reject, Stage
-from posecap.types import CaptionedClip, EmbeddedClip, Sample, Span
+from posecap.types import CaptionedClip, EmbeddedClip, Sample, Span, VideoVector
 from posecap.video import frame_rate
 
 _JPEG_QUALITY = 85
@@ -22,7 +22,8 @@ _JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Embed(Stage):
-    """One video vector per clip, one text vector per caption."""
+    """One video vector per clip, one text vector per caption. A clip that has its video vector keeps it, and its frames
+    are not asked for."""
 
     name: ClassVar[str] = "embed"
     takes: ClassVar[type] = CaptionedClip
@@ -32,17 +33,22 @@ class Embed(Stage):
     text: TextEmbedder
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
-        indices = self.video.frame_indices(item)
-        first, last = float(item.pts_T[indices[0]]), float(item.pts_T[indices[-1]])
+        vector = item.video_vector or self._of_frames(item)
         yield item.extend(
             EmbeddedClip,
-            video_D=self.video.embed_video(item.frames_THW3[indices]),
+            video_D=vector.video_D,
             text_CD=self.text.embed_text([caption.text for caption in item.captions]),
-            # A span is not empty and excludes its end, so it ends just after the last frame's time.
-            video_span=Span(first, float(np.nextafter(last, np.inf))),
+            video_span=vector.span,
             video_model=self.video.name,
             text_model=self.text.name,
         )
+
+    def _of_frames(self, item: CaptionedClip) -> VideoVector:
+        indices = self.video.frame_indices(item)
+        first, last = float(item.pts_T[indices[0]]), float(item.pts_T[indices[-1]])
+        # A span is not empty and excludes its end, so it ends just after the last frame's time.
+        span = Span(first, float(np.nextafter(last, np.inf)))
+        return VideoVector(self.video.embed_video(item.frames_THW3[indices]), span)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Pack(Stage):
         self._check_spans(item)
         mp4 = None
         if self.store_video == "clip" and self.encoder is not None:
-            mp4 = self.encoder.encode(item.frames_THW3, item.pts_T)
+            mp4 = self.encoder.encode(np.asarray(item.frames_THW3), item.pts_T)
         yield Sample(
             key=item.clip_id,
             joints_MTJ3=np.ascontiguousarray(item.joints_MTJ3),
@@ -184,15 +190,21 @@ def _unusual(item: EmbeddedClip) -> dict[str, Any]:
 
 
 def _thumbnail(item: EmbeddedClip, side: int) -> bytes:
-    """The frame with most seen joints, its skeletons drawn in, as JPEG; the most central one if several."""
+    """The clip's picture with its skeletons drawn in, as JPEG. Of a clip without a picture, or where a larger one is
+    asked for, the frame with most seen joints; the most central one if several."""
     from PIL import Image
 
     from posecap.visualization.drawing import draw_skeletons, fullest_frame
 
-    best = fullest_frame(item.joints_MTJ3)
-    source_per_working = np.array([*item.source_per_working, 1], np.float32)
-    joints = item.joints_MTJ3[:, best] / source_per_working
-    image = draw_skeletons(Image.fromarray(item.frames_THW3[best]), joints, item.layout)
+    image: Image.Image | None = None
+    best = 0
+    if item.picture is not None:
+        image, best = Image.open(io.BytesIO(item.picture.jpeg), formats=("JPEG",)), item.picture.frame
+    if image is None or max(image.size) < min(side, max(item.frames_THW3.shape[1:3])):
+        best = fullest_frame(item.joints_MTJ3)
+        image = Image.fromarray(np.asarray(item.frames_THW3[best]))
+    scale = np.array([image.width / item.media.width, image.height / item.media.height, 1], np.float32)
+    image = draw_skeletons(image, item.joints_MTJ3[:, best] * scale, item.layout)
     image.thumbnail((side, side))
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=_JPEG_QUALITY)

@@ -1,0 +1,304 @@
+"""Storing what stages find in a row's video, and going on from it later without the video.
+
+While a row is executed, :class:`Recorder` notes what the stages of :class:`posecap.pipeline.Perception` give.
+:func:`stored_clip` makes a clip of it again, behind the stage that the build goes on from. Its frames are
+:class:`LazyFrames`: a stage that asks for them has the row's video fetched and decoded, by the pipeline's own stages,
+from its beginning up to that clip, so that frames are those of a build that begins anew. If the video is another one
+than it was, or cannot be had, the row is stale and is done from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from posecap.files import clip_id
+from posecap.outcomes import ClipOutcome
+from posecap.pipeline import Perception
+from posecap.shards.results import RowResults, StoredClip, encode_results
+from posecap.stage import Rejected, Stage
+from posecap.types import (
+    Clip,
+    EmbeddedClip,
+    Pixels,
+    PosedClip,
+    Row,
+    TrackedClip,
+    Video,
+    VideoVector,
+)
+
+
+class StaleResultsError(Exception):
+    """The video of a row is not the one that its stored results are of, or cannot be had."""
+
+
+@dataclass
+class Recorder:
+    """Notes what the stages of ``perception`` find in one row; :meth:`block` gives it in the end.
+
+    Nothing is stored of a row of which something failed in these stages, since another run may end otherwise, nor where
+    one of them did what nothing here knows: gave several clips for one, or other frames.
+    """
+
+    perception: Perception
+    _source: Video | RowResults | None = None
+    _entries: list[StoredClip | ClipOutcome] = field(default_factory=list)
+    _failed: bool = False
+
+    def gave(self, item: Any, output: Any) -> None:
+        """A stage gave ``output`` for ``item``; before that item goes on, so that the last clip is the one at hand."""
+        if isinstance(output, Clip) and not isinstance(item, Clip):
+            self._source = output.video
+            self._entries.append(_without_people(output))
+        elif isinstance(item, Clip) and isinstance(output, Clip):
+            self._extend(item, output)
+
+    def _extend(self, item: Clip, output: Clip) -> None:
+        clip = self._entries[-1]
+        changed: dict[str, Any] = {}
+        if not isinstance(clip, StoredClip):
+            self._failed = True
+            return
+        stored = len(self.perception.stages)  # of clips, tracks and joints, in this order
+        if isinstance(output, TrackedClip) and not isinstance(item, TrackedClip) and stored > 1:
+            self._failed |= clip.tracks is not None
+            changed = {"tracks": output.tracks, "detector": output.detector, "tracker": output.tracker}
+        if isinstance(output, PosedClip) and not isinstance(item, PosedClip) and stored > 2:
+            self._failed |= clip.joints_MTJ3 is not None
+            changed |= {"joints_MTJ3": output.joints_MTJ3, "layout": output.layout, "pose_model": output.pose_model}
+            changed["picture"] = output.picture
+        if changed:
+            self._failed |= output.frames_THW3 is not item.frames_THW3 or output.span != clip.span
+            self._entries[-1] = replace(clip, **changed)
+        elif isinstance(output, EmbeddedClip) and not isinstance(item, EmbeddedClip) and self.perception.vectors:
+            self._entries[-1] = replace(clip, video_vector=VideoVector(output.video_D, output.video_span))
+
+    def lost(self, outcome: ClipOutcome, *, whole_clip: bool) -> None:
+        """A clip, or a span that became none, ended in a stage; what ends behind the stages that are stored is not
+        noted, since the next build decides on it anew."""
+        if outcome.stage not in self.perception.stages:
+            return
+        self._failed |= outcome.status == "failed"
+        if not whole_clip:
+            self._entries.append(replace(outcome, clip_id=None))
+        elif self._entries and isinstance(clip := self._entries[-1], StoredClip):
+            self._entries[-1] = replace(clip, lost=replace(outcome, clip_id=None))
+
+    def take(self, entry: StoredClip | ClipOutcome) -> None:
+        """Note an entry of earlier results, which is the one at hand from now on."""
+        self._entries.append(entry)
+
+    def of_video(self, results: RowResults) -> None:
+        """The entries are those of earlier results, of the same video."""
+        self._source = results
+
+    def block(self, video: Video | None) -> bytes | None:
+        """The row's results; None where nothing can be stored of it.
+
+        Args:
+            video: the row's, where it is known beside its clips.
+        """
+        source = self._source or video
+        if self._failed or source is None:
+            return None
+        results = RowResults(
+            source_id=source.source_id,
+            size_bytes=source.size_bytes,
+            begins_seconds=source.begins_seconds,
+            entries=tuple(self._entries),
+        )
+        try:
+            return encode_results(results)
+        except (ValueError, TypeError):  # NaN, or what an engine of somebody's own puts into fields
+            return None
+
+
+def _without_people(clip: Clip) -> StoredClip:
+    height, width = clip.frames_THW3.shape[1:3]
+    return StoredClip(
+        span=clip.span,
+        media=clip.media,
+        decoder=clip.decoder,
+        size=(width, height),
+        pts_T=clip.pts_T,
+        deinterlaced_frames=clip.deinterlaced_frames,
+        damaged_frames=clip.damaged_frames,
+        signature=clip.signature,
+    )
+
+
+def cut_back(entry: StoredClip | ClipOutcome, after: str, perception: Perception) -> StoredClip | ClipOutcome | None:
+    """An entry as it was when it left the stage ``after``, without its video vector; None for a span that was rejected
+    in a later one."""
+    kept = perception.stages[: perception.stages.index(after) + 1]
+    if not isinstance(entry, StoredClip):
+        return entry if entry.stage in kept else None
+    if entry.lost is not None and entry.lost.stage not in kept:
+        entry = replace(entry, lost=None)
+    if len(kept) < 3:
+        entry = replace(entry, joints_MTJ3=None, layout="", pose_model="", picture=None)
+    if len(kept) < 2:
+        entry = replace(entry, tracks=None, detector="", tracker="")
+    return replace(entry, video_vector=None)
+
+
+def stored_clip(
+    clip: StoredClip, number: int, results: RowResults, frames: RowFrames, *, vector: VideoVector | None
+) -> Clip:
+    """A clip as it left the stage that the build goes on from (:func:`cut_back`).
+
+    Args:
+        number: of the clip among the row's, from 0.
+        vector: its video vector, where that is known.
+    """
+    row = frames.row
+    video = Video(
+        row=row,
+        path=Path(row.location or row.uri),  # of which only messages speak
+        source_id=results.source_id,
+        size_bytes=results.size_bytes,
+        begins_seconds=results.begins_seconds,
+    )
+    width, height = clip.size
+    lazy = LazyFrames(frames, number, clip.pts_T, results.source_id, (len(clip.pts_T), height, width, 3))
+    known: dict[str, Any] = {
+        "video": video,
+        "clip_id": clip_id(results.source_id, row.row_id, clip.span),
+        "span": clip.span,
+        "media": clip.media,
+        "decoder": clip.decoder,
+        "frames_THW3": cast(Pixels, lazy),
+        "pts_T": clip.pts_T,
+        "deinterlaced_frames": clip.deinterlaced_frames,
+        "damaged_frames": clip.damaged_frames,
+        "signature": clip.signature,
+        "video_vector": vector,
+    }
+    if clip.tracks is None:
+        return Clip(**known)
+    known |= {"tracks": clip.tracks, "detector": clip.detector, "tracker": clip.tracker}
+    if clip.joints_MTJ3 is None:
+        return TrackedClip(**known)
+    known |= {"joints_MTJ3": clip.joints_MTJ3, "layout": clip.layout, "pose_model": clip.pose_model}
+    return PosedClip(**known, picture=clip.picture)
+
+
+@dataclass
+class RowFrames:
+    """The clips of one row, decoded once one is asked for; use as a context manager, which deletes what was fetched.
+
+    Args:
+        stages: of the pipeline, up to the one that gives clips.
+
+    ``stale`` is set once they turn out not to be those of the stored results; ``decoded`` counts frames of clips that
+    were asked for.
+    """
+
+    row: Row
+    stages: Sequence[Stage]
+    stale: bool = False
+    decoded: int = 0
+    _clips: Generator[Clip] | None = None
+    _next: int = 0
+    _held: tuple[int, Clip] | None = None
+
+    def clip(self, number: int) -> Clip:
+        """The clip with a number. Of those asked for one after another the video is decoded once, and one is held.
+
+        Raises:
+            StaleResultsError: the row has no such clip, or its video cannot be had or decoded.
+        """
+        if self._held is not None and self._held[0] == number:
+            return self._held[1]
+        self._held = None
+        if self._clips is None or number < self._next:
+            self.close()
+            self._clips, self._next = _clips(self.stages, self.row), 0
+        try:
+            while self._next <= number:
+                found = next(self._clips)
+                self._next += 1
+        except Exception as error:  # whatever it is, doing the row from the beginning tells
+            self.stale = True
+            raise StaleResultsError(f"clip {number} of row {self.row.row_id}: {error}") from error
+        self.decoded += found.frame_count
+        self._held = number, found
+        return found
+
+    def close(self) -> None:
+        """Stop decoding, and delete a fetched file."""
+        if self._clips is not None:
+            self._clips.close()
+            self._clips = None
+        self._held = None
+
+    def __enter__(self) -> RowFrames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _clips(stages: Sequence[Stage], item: Any) -> Generator[Clip]:
+    """The clips that stages give for an item, one in memory at a time."""
+    stage, *later = stages
+    for output in stage(item):
+        if isinstance(output, Clip):
+            yield output
+        elif not isinstance(output, Rejected):
+            try:
+                yield from _clips(later, output)
+            finally:
+                if isinstance(output, Video) and output.keeping == "temporary":
+                    output.path.unlink(missing_ok=True)
+        del output  # frees a clip's frames before the next clip is decoded
+
+
+@dataclass(frozen=True)
+class LazyFrames:
+    """Stands for the frames of a clip, uint8 (T, H, W, 3), which are decoded once they are asked for: by an index, or
+    as an array.
+
+    Both raise :class:`StaleResultsError` where the row's video has no such clip.
+    """
+
+    frames: RowFrames
+    number: int
+    pts_T: NDArray[np.float64]
+    source_id: str
+    shape: tuple[int, int, int, int]
+
+    @property
+    def dtype(self) -> np.dtype[np.uint8]:
+        return np.dtype(np.uint8)
+
+    @property
+    def ndim(self) -> int:
+        return 4
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Pixels]:
+        return iter(self._array())
+
+    def __getitem__(self, index: Any) -> Pixels:
+        found: Pixels = self._array()[index]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self._array(), dtype=dtype, copy=copy)
+
+    def _array(self) -> Pixels:
+        clip = self.frames.clip(self.number)
+        same = clip.video.source_id == self.source_id and np.array_equal(clip.pts_T, self.pts_T)
+        if not same or clip.frames_THW3.shape != self.shape:
+            self.frames.stale = True
+            raise StaleResultsError(f"clip {self.number} of row {self.frames.row.row_id} is another one than it was")
+        return clip.frames_THW3
