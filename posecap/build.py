@@ -24,9 +24,9 @@ from posecap.ledger import Ledger
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.metrics import BuildMetrics, TextFile
-from posecap.open_rows import OpenRows, files_to_keep, keep_rows
+from posecap.open_rows import OpenRows, files_to_keep, keep_rows, keep_stored_rows, results_entry, staged_names
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
-from posecap.pipeline import Pipeline, Segment, load_pipeline
+from posecap.pipeline import Perception, Pipeline, Segment, Storing, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, make_plan, open_plan, part_fingerprint
 from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress, Shape
@@ -47,6 +47,7 @@ from posecap.shards import (
     reject_removed,
     remove_part,
 )
+from posecap.shards.results import ResultsList, read_results_list, row_digest
 from posecap.shards.sidecar import each_sidecar, encode_document, outcomes_of, sidecar_hashes
 from posecap.stage import Reject, Resources, check_installed
 from posecap.stages.pack import Pack
@@ -61,7 +62,7 @@ from posecap.storage import (
     open_storage,
 )
 from posecap.terminal import ALARM, COMPLETE, PARTIAL
-from posecap.types import PartName, Row, StagedSample
+from posecap.types import PartName, Row, StagedSample, StoredRow
 from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
 
@@ -209,12 +210,15 @@ def build(
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, storage))
         with Ledger(here / LEDGER_FILE) as ledger:
+            current = change.built.keys() - {*change.changed}
             if change.needs_consent:
                 _keep_rows(ledger, storage, change, stored, pipeline)
+            perception = pipeline.perception()
+            if perception is not None:
+                keep_stored_rows(ledger, storage, perception, built=current)
             plan = _adopt(plan, storage, change)
             write_manifest_path(storage, manifest)
             _fill_ledger(ledger, storage, change)
-            current = change.built.keys() - {*change.changed}
             todo = [part for part in plan.parts() if part.name not in current]
             retried = [
                 part
@@ -243,6 +247,8 @@ class _Build:
     options: Options
     log: Callable[[str], None]
     retried: frozenset[PartName]
+    _digests: dict[PartName, dict[str, str]] = field(default_factory=dict)
+    """Of the rows of open parts that are not rejected by the plan, for their stored results, by row id."""
     _labels: dict[PartName, dict[str, str]] = field(default_factory=dict)
     """Labels of the rows of open parts that have one, by row id."""
     _poisoned: frozenset[str] = frozenset()
@@ -264,6 +270,7 @@ class _Build:
         if not todo:
             remove_unfinished(self.storage)
             self.ledger.forget_finished_rows(None)
+            self.ledger.forget_stored_rows()
         if missing:
             self.log(f"{self.storage.location}: every part is built; {', '.join(missing)} made again")
         elif finished is not None:
@@ -306,13 +313,17 @@ class _Build:
         fingerprint = self.pipeline.fingerprint()
         keep = files_to_keep(self.ledger, fingerprint=fingerprint)
         staging = Staging.start(self.storage, fingerprint=fingerprint, keep=keep)
-        open_rows = OpenRows(self.ledger, staging)
+        perception = self.pipeline.perception()
+        open_rows = OpenRows(self.ledger, staging, perception=perception)
 
         def write_job(done: PartResult) -> WriteJob | None:
             """The part to write; None where it has no sample."""
             samples = _staged(done.rows, tombstones)
             written = {"fingerprint": fingerprints[done.name], "lineage": record["lineage"]}
-            return WriteJob(part=done.name, samples=samples, record=written) if samples else None
+            results = self._results(done, perception, tombstones)
+            if not samples and results is None:
+                return None
+            return WriteJob(part=done.name, samples=samples, record=written, results=results)
 
         def on_row(row: RowResult) -> None:
             """Count a row that is done; end the build where no sample can be written, as all others would fail too."""
@@ -325,7 +336,7 @@ class _Build:
 
         file = _metrics_file(self.options.metrics_file, self._metrics)
         try:
-            pool = _start_pool(self.pipeline, self.options, staging, journal)
+            pool = _start_pool(self._segments(staging, perception), self.options, journal)
             counted = self._exported(file)
             with journal.kept() if journal else nullcontext(), closing(pool), progress, counted:
                 schedule = Schedule(
@@ -341,7 +352,8 @@ class _Build:
                 self.ledger.record_nodes(())  # forgets those of the last run
                 for done in schedule.run(self._work_parts(todo, open_rows)):
                     self._commit(done, {"fingerprint": fingerprints[done.name], **record}, tombstones)
-                    staging.remove(_staged(done.rows, Tombstones()))
+                    staging.remove(name for row in done.rows for name in staged_names(row))
+                    del self._digests[done.name]
                     labels, outcomes = self._labels.pop(done.name), [row.outcome for row in done.rows]
                     open_rows.committed(outcomes)
                     progress.part(done.name, [(labels[o.row_id], o) for o in outcomes if o.row_id in labels])
@@ -351,9 +363,42 @@ class _Build:
         # Not after an error: the next build takes what is staged.
         staging.end(kept=keep)
         self.ledger.forget_finished_rows(None)
+        self.ledger.forget_stored_rows()
         if open_rows.taken:
             self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")
+        if open_rows.gone_on:
+            self.log(f"note: {open_rows.gone_on:,} rows went on from what was stored of them")
         return pool.start_seconds
+
+    def _segments(self, staging: Staging, perception: Perception | None) -> tuple[Segment, ...]:
+        """What workers run, with one more segment, in which they write parts."""
+        *before, last = self.pipeline.segments()
+        storing = None
+        if perception is not None:
+            earlier = tuple(stage for segment in before for stage in segment.stages)
+            storing = Storing(perception, earlier, self.manifest.keep_intermediates)
+        load: Literal["first", "on_use"] = "on_use" if self.ledger.stored_files() else "first"
+        last = replace(last, staging=staging, storing=storing, load=load)
+        return (*before, last, Segment((WritePart(staging),), _WRITING))
+
+    def _results(self, done: PartResult, perception: Perception | None, tombstones: Tombstones) -> ResultsList | None:
+        """What is stored of a part's rows, but for those of which clips were removed; None where nothing is."""
+        if perception is None or self.manifest.keep_intermediates == "none":
+            return None
+        digests = self._digests[done.name]
+        removed = {
+            row.outcome.row_id
+            for row in done.rows
+            if any(clip.clip_id in tombstones.keys for clip in row.outcome.clips)
+        }
+        found = (
+            results_entry(row, digests[row.outcome.row_id], perception)
+            for row in done.rows
+            if row.outcome.row_id in digests
+        )
+        entries = tuple(entry for entry in found if entry is not None)
+        results = ResultsList(perception.chains, perception.vectors, entries).without(tombstones.sources, removed)
+        return results if results.entries else None
 
     @contextmanager
     def _exported(self, file: TextFile | None) -> Iterator[None]:
@@ -399,16 +444,19 @@ class _Build:
         rows that are not tried again."""
         for part in todo:
             known = _carried_over(self.storage, part, self.options) if part.name in self.retried else {}
-            rows: list[RowResult | Row] = []
+            rows: list[RowResult | StoredRow | Row] = []
             labels = self._labels[part.name] = {}
+            digests = self._digests[part.name] = {}
             for planned in self.plan.rows(part):
                 if planned.row.label:
                     labels[planned.row.row_id] = planned.row.label
                 rejected = rejected_by_plan(planned, self.pipeline)
                 if planned.row.row_id in self._poisoned:
                     rejected = _quarantined(planned.row, self.options.poison_after)
+                if rejected is None:
+                    digests[planned.row.row_id] = row_digest(planned.row)
                 result = rejected or known.get(planned.row.row_id) or open_rows.known(planned.row)
-                rows.append(planned.row if result is None else result)
+                rows.append(result or open_rows.stored(planned.row) or planned.row)
             yield WorkPart(part.name, tuple(rows))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
@@ -532,8 +580,13 @@ def _carried_over(storage: Storage, part: PlannedPart, options: Options) -> dict
         samples = samples_in_part(storage, part.name)
     except ShardError:
         return {}  # damaged: every row is executed again
+    try:
+        stored = read_results_list(storage, part.name)
+    except ShardError:
+        stored = None  # without it, a later update of these rows takes the videos
+    results = {} if stored is None else {one.row_id: one.results for one in stored.entries}
     return {
-        outcome.row_id: RowResult(outcome, tuple(samples.get(outcome.row_id, ())))
+        outcome.row_id: RowResult(outcome, tuple(samples.get(outcome.row_id, ())), results=results.get(outcome.row_id))
         for outcome in _outcomes(storage, part.name)
         if not _is_retried(outcome, options)
     }
@@ -609,10 +662,7 @@ def _metrics_file(path: Path | None, metrics: BuildMetrics) -> TextFile | None:
         raise BuildError(f"{path}: metrics cannot be written here ({error.strerror})") from error
 
 
-def _start_pool(pipeline: Pipeline, options: Options, staging: Staging, journal: CrashJournal | None) -> Pool:
-    """Workers for the segments of the pipeline, and for one more that writes parts."""
-    *before, last = pipeline.segments()
-    segments = (*before, replace(last, staging=staging), Segment((WritePart(staging),), _WRITING))
+def _start_pool(segments: tuple[Segment, ...], options: Options, journal: CrashJournal | None) -> Pool:
     if options.runner == "local":
         from posecap.run.local import LocalPool, cores
 

@@ -33,6 +33,8 @@ CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS open_rows (record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS finished_rows (digest TEXT PRIMARY KEY, pipeline TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stored_files (file TEXT PRIMARY KEY, made_with TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS stored_rows (digest TEXT PRIMARY KEY, file TEXT NOT NULL, record TEXT NOT NULL);
 """
 _VERSION, _VERSIONS_WITH_FORMER_NAMES = 4, (2, 3)
 """Of the tables, as SQLite's ``user_version``; a new file has 0."""
@@ -162,6 +164,37 @@ class Ledger:
                 self._db.execute("DELETE FROM finished_rows WHERE pipeline != ?", (but_of,))
             else:
                 self._db.executemany("DELETE FROM finished_rows WHERE digest = ?", ((one,) for one in digests))
+
+    def record_stored_rows(self, file: str, made_with: str, records: Mapping[str, str]) -> None:
+        """Enter rows of which a file has stored results, by digest (:mod:`posecap.open_rows`). Rows that are entered
+        already are replaced.
+
+        Args:
+            made_with: JSON of what the file's results were made with.
+        """
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO stored_files VALUES (?, ?)", (file, made_with))
+            self._db.executemany(
+                "INSERT OR REPLACE INTO stored_rows VALUES (?, ?, ?)",
+                ((digest, file, record) for digest, record in records.items()),
+            )
+
+    def stored_row(self, digest: str) -> tuple[str, str, str] | None:
+        """File of a row's stored results, what it was made with, and the row's record; None where there are none."""
+        found: tuple[str, str, str] | None = self._db.execute(
+            "SELECT file, made_with, record FROM stored_rows JOIN stored_files USING (file) WHERE digest = ?", (digest,)
+        ).fetchone()
+        return found
+
+    def stored_files(self) -> list[str]:
+        """Files that have stored results of rows."""
+        return [file for (file,) in self._db.execute("SELECT file FROM stored_files ORDER BY file")]
+
+    def forget_stored_rows(self) -> None:
+        """Delete what is known of stored results."""
+        with self._db:
+            self._db.execute("DELETE FROM stored_rows")
+            self._db.execute("DELETE FROM stored_files")
 
     def nodes(self) -> list[dict[str, Any]]:
         """The records of :meth:`record_nodes`, by name of the node; of the last run where none is under way."""

@@ -5,13 +5,17 @@ at most once a second. A row that was kept or rejected is entered with where its
 all that determines them beside the bytes of the video (:meth:`posecap.staging.Staging.digest`). The next build takes a
 row with the same hash as it is, once its samples have been read back and are those that were written; of their
 thumbnails, which are in no part, only that they are there. A row that failed is tried again.
+
+Where a row has another hash, since the pipeline or what the table says of it has changed, the build goes on from its
+stored results, as far as the stages that made them are the same (:mod:`posecap.shards.results`). Before parts are
+replaced, :func:`keep_stored_rows` enters where the results of their rows lie.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from time import monotonic, time
@@ -19,12 +23,15 @@ from typing import Any
 
 from posecap.ledger import Ledger
 from posecap.outcomes import RowOutcome, RowResult, Tally
+from posecap.pipeline import Perception
 from posecap.plan import PlannedPart, part_fingerprint
 from posecap.shards import ShardError, read_sidecar
+from posecap.shards.paths import RESULTS_FOLDER, results_part
+from posecap.shards.results import ResultsEntry, row_digest
 from posecap.shards.sidecar import outcomes_of
-from posecap.staging import FOLDER, Staging, holds, keep_part
+from posecap.staging import FOLDER, Staging, holds, holds_results, keep_part, keep_results
 from posecap.storage import Location, open_storage
-from posecap.types import FileRange, Row, StagedSample
+from posecap.types import FileRange, PartName, Row, StagedResults, StagedSample, StoredRow
 
 _LASTING = ("kept", "rejected")
 """Statuses of rows that are not tried again."""
@@ -36,13 +43,22 @@ class OpenRows:
     """The rows of one run.
 
     Args:
+        perception: what the pipeline stores of a row; None goes on from nothing.
         clock: monotonic seconds.
 
-    ``taken`` counts the rows that earlier runs had done.
+    ``taken`` counts the rows that earlier runs had done, ``gone_on`` those of which stored results are used.
     """
 
-    def __init__(self, ledger: Ledger, staging: Staging, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        staging: Staging,
+        *,
+        perception: Perception | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._ledger, self._staging, self._clock = ledger, staging, clock
+        self._perception = perception
         self._tally = Tally()
         self._entered = -math.inf
         self._digests: dict[str, str] = {}
@@ -50,6 +66,7 @@ class OpenRows:
         self._fresh: dict[str, str] = {}
         """Records that are not in the ledger yet, by digest."""
         self.taken = 0
+        self.gone_on = 0
         ledger.record_open_rows(None)
 
     def known(self, row: Row) -> RowResult | None:
@@ -64,8 +81,37 @@ class OpenRows:
             return None
         if not holds(self._staging.storage, [sample for sample in found.samples if isinstance(sample, StagedSample)]):
             return None
+        if found.results is not None and not holds_results(self._staging.storage, found.results):
+            return None
         self.taken += 1
         return found
+
+    def stored(self, row: Row) -> StoredRow | RowResult | None:
+        """A row that can go on from stored results, or the result of one that a stage rejected as a whole which is
+        still the same; None for a row that is to be done from the beginning. To be asked after :meth:`known`."""
+        found = None if self._perception is None else self._ledger.stored_row(row_digest(row))
+        if found is None or self._perception is None:
+            return None
+        file, made_with, record = found
+        written = json.loads(record)
+        of_file = json.loads(made_with)
+        if "ended" in written:
+            stage, reason, detail = written["ended"]
+            chain = self._perception.chains.get(stage)
+            if chain is None or of_file["chains"].get(stage) != chain:
+                return None
+            self.gone_on += 1
+            outcome = RowOutcome(
+                row_id=row.row_id, uri=row.uri, status="rejected", stage=stage, reason=reason, detail=detail
+            )
+            return RowResult(outcome)
+        after = self._perception.deepest(of_file["chains"])
+        if after is None:
+            return None
+        self.gone_on += 1
+        offset, size = written["at"]
+        results = StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"])
+        return StoredRow(row=row, results=results, after=after, vectors=of_file["vectors"])
 
     def done(self, row: RowResult) -> None:
         """Enter a row that is done."""
@@ -125,29 +171,74 @@ def keep_rows(
             samples = keep_part(location, part.name, sidecar["fingerprint"])
         except ShardError:
             continue
+        kept = keep_results(location, part.name)
+        stored = {} if kept is None else {one.row_id: one.results for one in kept.entries}
         records = {}
         for row in rows:
             outcome = outcomes.get(row.row_id)
             if outcome is not None and outcome.status in _LASTING and outcome.stage != "plan":
-                found = RowResult(outcome, tuple(samples.get(row.row_id, ())))
+                found = RowResult(outcome, tuple(samples.get(row.row_id, ())), results=stored.get(row.row_id))
                 records[staging.digest(row)] = _record(found)
         ledger.record_finished_rows(fingerprint, {digest: record for digest, record in records.items() if record})
 
 
+def keep_stored_rows(
+    ledger: Ledger, location: Location, perception: Perception, *, built: Collection[PartName]
+) -> None:
+    """Enter where the stored results of rows lie, of all parts that are not built as they are planned now, under names
+    under which they outlast these parts. Files that cannot be read, and results of which the pipeline can use nothing,
+    are passed over.
+
+    Args:
+        built: parts that stay as they are.
+    """
+    storage = open_storage(location)
+    for part in [results_part(file.name) for file in storage.list(RESULTS_FOLDER)]:
+        kept = None if part is None or part in built else keep_results(storage, part)
+        if kept is None:
+            continue
+        records = {}
+        for entry in kept.entries:
+            if entry.results is not None and perception.deepest(kept.chains) is not None:
+                at = entry.results.at
+                stored = {"at": [at.offset, at.size], "sha256": entry.results.sha256}
+                records[entry.digest] = json.dumps(stored | {"source_id": entry.results.source_id})
+            elif entry.ended is not None:
+                records[entry.digest] = json.dumps({"ended": entry.ended})
+        if records:
+            made_with = json.dumps({"chains": dict(kept.chains), "vectors": kept.vectors})
+            ledger.record_stored_rows(kept.file, made_with, records)
+
+
+def results_entry(row: RowResult, digest: str, perception: Perception) -> ResultsEntry | None:
+    """The line of a row that is done in the list of its part's stored results; None where nothing of it is stored."""
+    outcome = row.outcome
+    if row.results is not None:
+        return ResultsEntry(row_id=outcome.row_id, digest=digest, results=row.results)
+    if outcome.status == "rejected" and not outcome.clips and outcome.stage in perception.chains:
+        ended = (outcome.stage, outcome.reason, outcome.detail)
+        return ResultsEntry(row_id=outcome.row_id, digest=digest, results=None, ended=ended)
+    return None
+
+
 def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:
-    """Names of the staging files of rows that a build with a pipeline of this fingerprint may take as they are. Rows of
-    other pipelines are forgotten.
+    """Names of the staging files of rows that a build with a pipeline of this fingerprint may take as they are, and of
+    stored results. Rows of other pipelines are forgotten.
     """
     ledger.forget_finished_rows(None, but_of=fingerprint)
     found = (_result(record) for record in ledger.finished_rows())
     return frozenset(
-        name
-        for row in found
-        if row is not None
-        for sample in row.samples
-        if isinstance(sample, StagedSample)
-        for name in files_of(sample)
+        (*(name for row in found if row is not None for name in staged_names(row)), *ledger.stored_files())
     )
+
+
+def staged_names(row: RowResult) -> Iterator[str]:
+    """Names of the staging files in which a row's samples and results lie, some of them more than once."""
+    for sample in row.samples:
+        if isinstance(sample, StagedSample):
+            yield from files_of(sample)
+    if row.results is not None:
+        yield row.results.at.file
 
 
 def files_of(sample: StagedSample) -> set[str]:
@@ -158,7 +249,7 @@ def files_of(sample: StagedSample) -> set[str]:
 def _record(row: RowResult) -> str | None:
     """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit."""
     samples = [sample for sample in row.samples if isinstance(sample, StagedSample)]
-    if len(samples) < len(row.samples) or not all(map(_is_staged, samples)):
+    if len(samples) < len(row.samples) or not all(map(_is_staged, staged_names(row))):
         return None
     written = {
         "outcome": row.outcome.as_json(),
@@ -166,6 +257,8 @@ def _record(row: RowResult) -> str | None:
         "seconds": dict(row.seconds),
         "frames": row.frames,
     }
+    if row.results is not None:
+        written["results"] = asdict(row.results)
     return json.dumps(written, separators=(",", ":"))
 
 
@@ -176,10 +269,12 @@ def _result(written: str) -> RowResult | None:
         samples = tuple(_sample(sample) for sample in record["samples"])
         outcome = RowOutcome.from_json(record["outcome"])
         seconds = {str(stage): float(took) for stage, took in record["seconds"].items()}
-        result = RowResult(outcome, samples, seconds, int(record["frames"]))
+        stored = record.get("results")
+        results = None if stored is None else StagedResults(**{**stored, "at": FileRange(**stored["at"])})
+        result = RowResult(outcome, samples, seconds, int(record["frames"]), results=results)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return result if all(map(_is_staged, samples)) else None
+    return result if all(map(_is_staged, staged_names(result))) else None
 
 
 def _sample(written: dict[str, Any]) -> StagedSample:
@@ -188,5 +283,5 @@ def _sample(written: dict[str, Any]) -> StagedSample:
     return StagedSample(**{**written, **ranges})
 
 
-def _is_staged(sample: StagedSample) -> bool:
-    return all(name.startswith(f"{FOLDER}/") and ".." not in PurePosixPath(name).parts for name in files_of(sample))
+def _is_staged(name: str) -> bool:
+    return name.startswith(f"{FOLDER}/") and ".." not in PurePosixPath(name).parts

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 
 from posecap import legacy
 from posecap.stage import Stage
-from posecap.types import Clip, Sample, StagedSample
+from posecap.types import Clip, Sample, StagedResults, StagedSample
 
 Status = Literal["kept", "rejected", "failed", "quarantined"]
 """``rejected`` is unsuitable, ``failed`` could not be processed (:class:`posecap.stage.Reject`,
@@ -147,7 +147,8 @@ class RowResult:
     """A row's outcome and samples, the worker seconds spent on it by stage, the number of frames decoded, the bytes of
     its video, and the node that was last at work on it.
 
-    ``samples`` of a build are where they were staged. ``seconds`` and ``node`` are empty and the numbers 0 where the
+    ``samples`` of a build are where they were staged, ``results`` is where what is stored of the row lies; None where
+    nothing is. ``seconds`` and ``node`` are empty and the numbers 0 where the
     row was not executed in this run; one that an earlier run had done for a part under way has the seconds and numbers
     of that run.
     """
@@ -158,6 +159,7 @@ class RowResult:
     frames: int = 0
     bytes_read: int = 0
     node: str = ""
+    results: StagedResults | None = None
 
 
 @dataclass

@@ -13,7 +13,8 @@ from posecap.duplicates import forget_removed
 from posecap.finalize import mark_unfinished
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.part import iter_byte_ranges
-from posecap.shards.paths import columns_path, index_path, tar_path, video_path
+from posecap.shards.paths import RESULTS_FOLDER, columns_path, index_path, results_path, tar_path, video_path
+from posecap.shards.results import read_results_list
 from posecap.shards.serialization import MEMBER_NAMES, VIDEO_MEMBER_NAMES, read_columns
 from posecap.staging import FOLDER as STAGING_FOLDER
 from posecap.staging import remove_unfinished
@@ -186,6 +187,10 @@ class _Targets:
         for part, table in _indexes(Dataset(storage), storage, ["key", "source_id"]):
             indexes += 1
             left += [f"{key} in {index_path(part)}" for key in self._found_in(table)]
+        for part in committed(storage):
+            results = read_results_list(storage, part)
+            sources = {one.results.source_id for one in results.entries if one.results} if results else set[str]()
+            left += [f"{source} in {results_path(part)}" for source in sorted(sources & self.sources)]
         for part in {*rewritten, *self.by_part}:
             keys = self.by_part.get(part, frozenset())
             left += [f"{key} in {name}" for name, key in _keys_of(storage, part) if key in keys]
@@ -219,9 +224,11 @@ def _keys_of(storage: Storage, part: PartName) -> Iterator[tuple[str, str]]:
 
 
 def _delete_unfinished(storage: Storage) -> int:
-    """Delete staging files, files that were being written when a build died, as no build is under way now, and what a
-    repair moved aside.
+    """Delete staging files, files that were being written when a build died, as no build is under way now, what a
+    repair moved aside, and stored results of parts that are not there.
     """
     damaged = [file.name for file in storage.list(DAMAGED_FOLDER)]
+    of_parts = {results_path(part) for part in committed(storage)}
+    damaged += [file.name for file in storage.list(RESULTS_FOLDER) if file.name not in of_parts]
     storage.remove(*damaged)
     return len(damaged) + remove_unfinished(storage)

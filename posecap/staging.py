@@ -27,7 +27,8 @@ import numpy as np
 from posecap.files import digest
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
-from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, PART_FOLDERS, index_path, tar_path, video_path
+from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, PART_FOLDERS, index_path, results_path, tar_path, video_path
+from posecap.shards.results import ResultsBlock, ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage, TransientError
 from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
@@ -99,12 +100,11 @@ class Staging:
             yield file
             file.close()
 
-    def remove(self, samples: Iterable[StagedSample]) -> None:
-        """Remove the staging files of samples, as far as this build wrote them: each is of one row. Others, in which
-        there may be rows of several parts, are left to :meth:`end`.
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove staging files, as far as this build wrote them: each is of one row. Others, in which there may be rows
+        of several parts, are left to :meth:`end`.
         """
-        names = dict.fromkeys(sample.pose.file for sample in samples)
-        self.storage.discard([name for name in names if name.startswith(self._name(""))])
+        self.storage.discard([name for name in dict.fromkeys(names) if name.startswith(self._name(""))])
 
     def end(self, *, kept: Iterable[str] = ()) -> None:
         """Remove the staging files of this build and those that it was given to keep, and none of another that has
@@ -190,13 +190,14 @@ class StagingFile:
             sha256=hashed.hexdigest(),
         )
 
-    def add_results(self, block: bytes) -> StagedResults:
-        """Write what is stored of the row (:func:`posecap.shards.results.encode_results`).
+    def add_results(self, block: ResultsBlock) -> StagedResults:
+        """Write what is stored of the row.
 
         Raises:
             StagingError: the disk is full or fails.
         """
-        return StagedResults(self._add_member("row", "results", block), hashlib.sha256(block).hexdigest())
+        hashed = hashlib.sha256(block.content).hexdigest()
+        return StagedResults(self._add_member("row", "results", block.content), hashed, block.source_id)
 
     def close(self) -> None:
         """End the archive.
@@ -271,6 +272,15 @@ def holds(location: Location, staged: Sequence[StagedSample]) -> bool:
     return all(one.sha256 is not None for one in staged)
 
 
+def holds_results(location: Location, results: StagedResults) -> bool:
+    """Whether a row's results can be read and are those that were written."""
+    try:
+        block = open_storage(location).read_range(results.at.file, results.at.offset, results.at.size)
+    except (OSError, ShardError):
+        return False
+    return hashlib.sha256(block).hexdigest() == results.sha256
+
+
 def _ranges_of(staged: StagedSample) -> list[FileRange]:
     """What is read of a sample's file: one range where its video follows in the same file, as in staging files."""
     pose, video = staged.pose, staged.video
@@ -343,6 +353,26 @@ def samples_in_part(location: Location, part: PartName) -> dict[str, list[Staged
     return samples
 
 
+def keep_results(location: Location, part: PartName) -> ResultsList | None:
+    """Give a part's stored results a name in staging, under which they outlast the part; returns their list with that
+    name, and None where there are none that can be read.
+    """
+    storage = open_storage(location)
+    try:
+        found = read_results_list(storage, part)
+    except ShardError:
+        return None
+    if found is None:
+        return None
+    name = f"{FOLDER}/results/{part.split}-{part.number:05d}-{found.sha256[:_ROW_DIGITS]}.results"
+    storage.copy(results_path(part), name)
+    entries = (
+        replace(one, results=one.results and replace(one.results, at=replace(one.results.at, file=name)))
+        for one in found.entries
+    )
+    return replace(found, entries=tuple(entries), file=name)
+
+
 def keep_part(location: Location, part: PartName, fingerprint: str) -> dict[str, list[StagedSample]]:
     """Give a committed part's samples and their previews names in staging, under which they outlast the part; returns
     them by the id of their row.
@@ -392,12 +422,13 @@ class WriteJob:
 
     Args:
         samples: in the order in which they are written.
-        record: as for :func:`posecap.shards.write_files`.
+        record, results: as for :func:`posecap.shards.write_files`.
     """
 
     part: PartName
     samples: tuple[StagedSample, ...]
     record: Mapping[str, Any]
+    results: ResultsList | None = None
 
 
 @dataclass(frozen=True)
@@ -425,7 +456,8 @@ class WritePart(Stage):
         if not self.staging.is_visible():
             raise TransientError(OUTPUT_NOT_VISIBLE, f"this machine does not see {storage.location}")
         write_preview(storage, item.part, [self._thumbnail(staged) for staged in item.samples])
-        yield write_files(storage, item.part, read_staged(storage, item.samples), record=item.record)
+        samples = read_staged(storage, item.samples)
+        yield write_files(storage, item.part, samples, record=item.record, results=item.results)
 
     def _thumbnail(self, staged: StagedSample) -> Thumbnail:
         found = staged.thumbnail

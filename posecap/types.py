@@ -476,10 +476,12 @@ class StagedSample:
 
 @dataclass(frozen=True, slots=True)
 class StagedResults:
-    """Where a row's stored results lie (:mod:`posecap.shards.results`), and the SHA-256 of these bytes."""
+    """Where a row's stored results lie (:mod:`posecap.shards.results`), the SHA-256 of these bytes, and the
+    ``source_id`` of the video that they are of."""
 
     at: FileRange
     sha256: str
+    source_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,15 +37,19 @@ from posecap.shards.part import located_samples
 from posecap.shards.paths import (
     DATASET_LIST,
     MAX_DOCUMENT_BYTES,
+    PART_FOLDERS,
+    RESULTS_FOLDER,
     TOMBSTONES,
     ShardError,
     columns_path,
     committed,
     file_paths,
     index_path,
+    results_path,
     sidecar_path,
     tar_path,
 )
+from posecap.shards.results import read_results_list
 from posecap.shards.serialization import ColumnsBatch, arrays_of, facts_json, read_columns
 from posecap.shards.sidecar import damaged_files, outcomes_of, read_document, read_sidecar
 from posecap.storage import LocalStorage, Location, Storage, StorageError, open_storage
@@ -313,9 +317,9 @@ def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems:
 
     Every file has the hash given in its sidecar; tar, columns and index hold the same samples, finite, of consistent
     shapes, with times within their clips; every row has one outcome and the counts add up; no key is in two parts;
-    every file under ``data`` and ``index`` is listed in a sidecar; ``dataset.json`` lists the parts; and removed clips
-    are gone. Previews, card, report and ledger are not part of what is checked. A dataset that is being built meanwhile
-    has problems.
+    every file under ``data``, ``index`` and ``results`` is listed in a sidecar; ``dataset.json`` lists the parts; and
+    removed clips are gone. Previews, card, report and ledger are not part of what is checked. A dataset that is being
+    built meanwhile has problems.
 
     Args:
         tolerance_seconds: how far frames may lie outside their clip's span; by default as far as
@@ -387,6 +391,7 @@ class _Verifier:
             check = _PartCheck(root, part, document, damaged, self.tolerance_seconds)
             for found in check.run():
                 yield _problem(part, *found)
+        yield from self._results(part, document.get("results"))
         self.samples += check.samples
         self.owners.append(part)
         self.keys.append(pa.array(check.keys, pa.string()))
@@ -400,6 +405,23 @@ class _Verifier:
                 begins = next(short for short in beginnings if key.startswith(short))
                 what = f"{TOMBSTONES} names the beginning {begins!r} of its key only, so it was not removed"
                 yield Problem(index_path(part), what, f"run `posecap remove {begins}` again", key)
+
+    def _results(self, part: PartName, entry: Mapping[str, Any] | None) -> Iterator[Problem]:
+        """Problems of a part's stored results; a copy of a dataset need not have them."""
+        name = results_path(part)
+        if entry is None or self.storage.size(name) is None:
+            return
+        self.named.add(name)
+        with _at_hand(self.storage, [name]) as root:
+            what = self._changed(root / name, entry)
+        if what:
+            yield Problem(name, what, "delete it: samples are in other files, and an update takes the videos instead")
+            return
+        results = read_results_list(self.storage, part)
+        for source in sorted({one.results.source_id for one in results.entries if one.results} if results else ()):
+            if source in self.tombstones.sources:
+                what = f"holds results of the video {source}, which was removed"
+                yield Problem(name, what, f"run `posecap remove --source {source}` again")
 
     def _sidecar(self, part: PartName) -> dict[str, Any] | Problem:
         """A part's sidecar, or why it cannot be read."""
@@ -468,7 +490,7 @@ class _Verifier:
 
     def _orphans(self) -> Iterator[Problem]:
         """Files that belong to no part; those of a part whose sidecar is damaged are among them."""
-        for top in ("data", "index"):
+        for top in PART_FOLDERS:
             for file in self.storage.list(top):
                 if file.name not in self.named:
                     yield Problem(file.name, ORPHAN, "run `posecap build` again, or delete it")
@@ -488,6 +510,11 @@ def _local_files(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
             with suppress(FileNotFoundError), storage.open(name) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, _BLOCK_BYTES)
         yield Path(folder)
+
+
+def _is_of_no_use(problem: Problem) -> bool:
+    """Whether the problem's file can be moved aside and nothing is made again."""
+    return problem.what == ORPHAN or problem.file.startswith(f"{RESULTS_FOLDER}/")
 
 
 @dataclass(frozen=True)
@@ -520,7 +547,7 @@ def repair(location: Location, problems: Iterable[Problem]) -> Repair:
     folder = f"{DAMAGED_FOLDER}/{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
     parts = sorted({problem.part for problem in problems if problem.part is not None})
     names = [name for part in parts for name in (sidecar_path(part), *file_paths(part))]
-    names += [problem.file for problem in problems if problem.what == ORPHAN and problem.file not in names]
+    names += [problem.file for problem in problems if _is_of_no_use(problem) and problem.file not in names]
     with storage.lock() as lock:
         mark_unfinished(storage)
         there = [name for name in names if storage.size(name) is not None]

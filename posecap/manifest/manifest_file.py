@@ -21,6 +21,7 @@ The keys::
     rows_per_part: 1000            # most rows whose clips go into one shard
     bytes_per_part: 2000000000     # most bytes of one shard's clips, as estimated from the rows; see Manifest
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
+    keep_intermediates: perception # what a later build goes on from without the videos; none to store nothing
     filter: jitter < 0.02          # optional; clips for which it does not hold are rejected: posecap/shards/where.py
     split: given                   # given by tables, or auto (posecap.manifest.auto_split) with the three keys below
     split_ratios: 0.8/0.1/0.1      # of train, val and test; two numbers are train and test; or train 0.8/dev 0.2
@@ -76,6 +77,8 @@ _CONTACT = r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://\S+"
 
 StoreVideo = Literal["none", "clip"]
 """``clip`` stores the frames of each clip as an mp4."""
+KeepIntermediates = Literal["perception", "none"]
+"""``perception`` stores what the stages that look at frames find (:mod:`posecap.shards.results`)."""
 
 
 class ManifestError(ValueError):
@@ -153,6 +156,7 @@ class Manifest:
     rows_per_part: int = 1000
     bytes_per_part: int | None = None
     store_video: StoreVideo = "none"
+    keep_intermediates: KeepIntermediates = "perception"
     filter: str = ""
     auto_split: AutoSplit | None = None
     near_duplicates: Literal["keep_all", "one_split"] = "keep_all"
@@ -180,6 +184,9 @@ def read_manifest(path: Path) -> Manifest:
         rows_per_part=keys.whole("rows_per_part", 1, MOST_ROWS_PER_PART, default=1000),
         bytes_per_part=keys.whole("bytes_per_part", *BYTES_PER_PART_RANGE, default=0) or None,
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
+        keep_intermediates=cast(
+            KeepIntermediates, keys.word("keep_intermediates", ("perception", "none"), default="perception")
+        ),
         filter=_filter(keys),
         auto_split=_auto_split(keys),
         near_duplicates=cast(

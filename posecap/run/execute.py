@@ -13,7 +13,7 @@ from posecap.outcomes import ClipOutcome, Status
 from posecap.pipeline import Segment, Storing
 from posecap.run.replay import Recorder, RowFrames, cut_back, stored_clip
 from posecap.shards import ShardError
-from posecap.shards.results import RowResults, StoredClip, decode_results
+from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
 from posecap.types import Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
@@ -69,7 +69,7 @@ class ItemResult:
     bytes_read: int = 0
     machine_dependent: bool = False
     reason: str = ""
-    results: StagedResults | bytes | None = None
+    results: StagedResults | ResultsBlock | None = None
 
 
 class _StaleRowError(Exception):
@@ -142,7 +142,7 @@ def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, s
     return result
 
 
-def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> bytes | None:
+def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> ResultsBlock | None:
     """What is stored of a row, if anything: of one that ended as a whole its outcome says all."""
     if recorder is None or result.error is not None:
         return None
@@ -245,10 +245,10 @@ def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
     if result.error is not None and result.error.reason == OUTPUT_NOT_VISIBLE:
         return execute(segment.stages, item)
     samples = any(isinstance(output, Sample) for output in result.outputs)
-    if segment.staging is not None and (samples or isinstance(result.results, bytes)):
+    if segment.staging is not None and (samples or isinstance(result.results, ResultsBlock)):
         with segment.staging.file(item) as file:
             result.outputs = [file.add(one) if isinstance(one, Sample) else one for one in result.outputs]
-            if isinstance(result.results, bytes):
+            if isinstance(result.results, ResultsBlock):
                 result.results = file.add_results(result.results)
     return result
 

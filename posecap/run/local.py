@@ -146,7 +146,7 @@ class _Worker:
         """The stages, ready to run; raises what loading an engine raises, again for each thread."""
         with self._lock:
             if self._loaded is None:
-                own = copy.deepcopy(self._stages)
+                own, self.storing = copy.deepcopy((self._stages, self.storing))
                 for stage in own if self._load == "first" else ():
                     stage.load()
                 self._loaded = own

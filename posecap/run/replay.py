@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from posecap.files import clip_id
 from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Perception
-from posecap.shards.results import RowResults, StoredClip, encode_results
+from posecap.shards.results import ResultsBlock, RowResults, StoredClip, encode_results
 from posecap.stage import Rejected, Stage
 from posecap.types import (
     Clip,
@@ -98,7 +98,7 @@ class Recorder:
         """The entries are those of earlier results, of the same video."""
         self._source = results
 
-    def block(self, video: Video | None) -> bytes | None:
+    def block(self, video: Video | None) -> ResultsBlock | None:
         """The row's results; None where nothing can be stored of it.
 
         Args:
@@ -114,7 +114,7 @@ class Recorder:
             entries=tuple(self._entries),
         )
         try:
-            return encode_results(results)
+            return ResultsBlock(encode_results(results), source.source_id)
         except (ValueError, TypeError):  # NaN, or what an engine of somebody's own puts into fields
             return None
 

@@ -20,7 +20,7 @@ from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_sec
 from posecap.run.execute import ItemError, ItemResult
 from posecap.run.pool import WHOLE_PART, Finished, Health, NodeChange, NodeLost, Pool, Task, WorkerLost
 from posecap.shards import PartFiles
-from posecap.types import PartName, Row, Sample, StagedSample, Video
+from posecap.types import PartName, Row, Sample, StagedResults, StagedSample, StoredRow, Video
 
 _NODES_TO_BELIEVE = 2
 """Nodes on which a row must have failed for the same reason before that is believed, where there are as many. Nodes on
@@ -33,10 +33,11 @@ _LOOK_AHEAD = 256
 
 @dataclass(frozen=True)
 class WorkPart:
-    """A planned part to build: rows to execute, and results of rows that are already known."""
+    """A planned part to build: rows to execute, those of which results are stored, and results of rows that are already
+    known."""
 
     name: PartName
-    rows: tuple[Row | RowResult, ...]
+    rows: tuple[Row | StoredRow | RowResult, ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,7 @@ class Schedule:
         self._open: dict[PartName, _OpenPart] = {}
         self._unwritten: dict[PartName, _UnwrittenPart] = {}
         self._written: deque[PartResult] = deque()
+        self._stored_waiting = 0  # rows of which results are stored, among the tasks of the last segment
         self.health = Health()
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
@@ -147,7 +149,7 @@ class Schedule:
         remaining = iter(parts)
         more = True
         while True:
-            while more and len(self._queues[0]) < max(1, self._pool.free_slots(0)):
+            while more and self._wants_part():
                 part = next(remaining, None)
                 more = part is not None
                 if part is not None:
@@ -170,6 +172,13 @@ class Schedule:
             self._on_finished(event)
             yield from self._complete()
 
+    def _wants_part(self) -> bool:
+        """Whether workers may soon have nothing to begin with. Rows of which results are stored begin in the last
+        segment, so that a part of theirs leaves the first one's queue empty."""
+        if len(self._queues[0]) >= max(1, self._pool.free_slots(0)):
+            return False
+        return self._stored_waiting < max(1, self._pool.free_slots(self._last_segment))
+
     def queues(self) -> list[int]:
         """How many tasks wait for a worker of each segment."""
         return [len(queue) for queue in self._queues]
@@ -180,6 +189,10 @@ class Schedule:
             if isinstance(row, RowResult):
                 opened.done[i] = row
                 self._on_row(row)
+            elif isinstance(row, StoredRow):
+                opened.rows[i] = _OpenRow(row.row)
+                self._queues[self._last_segment].append(Task(part.name, i, (0,), self._last_segment, row))
+                self._stored_waiting += 1
             else:
                 opened.rows[i] = _OpenRow(row)
                 self._queues[0].append(Task(part.name, i, (0,), 0, row))
@@ -198,12 +211,15 @@ class Schedule:
                 if node is not None and count > max(1, self._pool.free_slots(segment + 1, node))
             )
             while queue and len(passed_over) < _LOOK_AHEAD and self._pool.free_slots(segment) > 0:
-                task = self._placed(queue.popleft(), full)
-                if task is not None and self._pool.takes(task):
+                first = queue.popleft()
+                task = self._placed(first, full)
+                if task is not None and not self._pool.takes(task):
+                    passed_over.append(task)
+                    continue
+                self._stored_waiting -= isinstance(first.item, StoredRow)
+                if task is not None:
                     self._pool.submit(task)
                     self._in_flight += 1
-                elif task is not None:
-                    passed_over.append(task)
             queue.extendleft(reversed(passed_over))
 
     def _placed(self, task: Task, full: frozenset[str]) -> Task | None:
@@ -248,7 +264,7 @@ class Schedule:
         if row is None:
             return
         if result is None:
-            self._queues[task.segment].appendleft(task)
+            self._put_back(task)
         elif isinstance(result, NodeLost):
             self._return(task, row, done.node)
         elif isinstance(result, WorkerLost):
@@ -313,7 +329,12 @@ class Schedule:
         elif others:
             self._restart(task, row)
         else:
-            self._queues[task.segment].appendleft(task)
+            self._put_back(task)
+
+    def _put_back(self, task: Task) -> None:
+        """Run a task again before others of its segment."""
+        self._queues[task.segment].appendleft(task)
+        self._stored_waiting += isinstance(task.item, StoredRow)
 
     def _doubt(self, row: _OpenRow, node: str, outcome: str, reason: str) -> None:
         """Enter that the row ended on a node for a reason that may be the node's."""
@@ -433,6 +454,7 @@ def _conclude(row: Row, pieces: list[ItemResult], node: str) -> RowResult:
             )
             for error in errors
         ]
+    stored = [piece.results for piece in pieces if isinstance(piece.results, StagedResults)]
     return RowResult(
         outcome=_outcome(row, clips, errors),
         samples=tuple(item for piece in pieces for item in piece.outputs if isinstance(item, Sample | StagedSample)),
@@ -440,6 +462,7 @@ def _conclude(row: Row, pieces: list[ItemResult], node: str) -> RowResult:
         frames=sum(piece.frames for piece in pieces),
         bytes_read=sum(piece.bytes_read for piece in pieces),
         node=node,
+        results=stored[0] if len(stored) == 1 else None,
     )
 
 

@@ -20,6 +20,7 @@ from posecap.shards import paths
 from posecap.shards.index import RANGE_COLUMNS, index_rows, open_indexes, read_index, read_table
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import ShardError
+from posecap.shards.results import ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, ColumnsBatch, read_columns, unpack
 from posecap.shards.sidecar import decode_document, encode_document, outcomes_of, read_sidecar, write_dataset_list
 from posecap.shards.where import Where
@@ -437,13 +438,14 @@ def remove_samples(
 
 
 def _rewrite(storage: Storage, part: PartName, tombstones: Tombstones) -> bool:
-    """Rewrite a part without the removed clips; False if it holds none of them."""
+    """Rewrite a part without the removed clips, and without stored results of their rows; False if it holds neither."""
     try:
         table = read_index(read_table(storage, paths.index_path(part)), columns=["key", "source_id"])
-    except FileNotFoundError:
-        return False  # a part without samples
+    except FileNotFoundError:  # a part without samples
+        table = pa.table({"key": pa.array([], pa.string()), "source_id": pa.array([], pa.string())})
     removed = table.filter(pc.invert(tombstones.kept(table))).to_pylist()
-    if not removed:
+    results, changed = _results_left(storage, part, tombstones)
+    if not removed and not changed:
         return False
     reasons = {row["key"]: tombstones.reason(row["key"], row["source_id"]) for row in removed}
     kept = set(table["key"].to_pylist()) - reasons.keys()
@@ -451,8 +453,23 @@ def _rewrite(storage: Storage, part: PartName, tombstones: Tombstones) -> bool:
     outcomes = [reject_removed(row, reasons) for row in outcomes_of(part, record.get("rows", []))]
     record["rows"] = [outcome.as_json() for outcome in outcomes]
     record["counts"] = tally(outcomes).as_json()
-    write_part(storage, part, read_part(storage, part, kept), record=record)
+    write_part(storage, part, read_part(storage, part, kept), record=record, results=results)
     return True
+
+
+def _results_left(storage: Storage, part: PartName, tombstones: Tombstones) -> tuple[ResultsList | None, bool]:
+    """A part's stored results without those of rows of which a clip was removed, kept or not, and whether there were
+    any. Results that cannot be read are left out altogether."""
+    try:
+        found = read_results_list(storage, part)
+    except ShardError:
+        return None, True
+    if found is None:
+        return None, False
+    outcomes = outcomes_of(part, read_sidecar(storage, part, names="stored").get("rows", []))
+    rows = {row.row_id for row in outcomes if any(clip.clip_id in tombstones.keys for clip in row.clips)}
+    left = found.without(tombstones.sources, rows)
+    return left, len(left.entries) < len(found.entries)
 
 
 def reject_removed(row: RowOutcome, reasons: Mapping[str, str]) -> RowOutcome:

@@ -12,6 +12,7 @@ from posecap.files import Written
 from posecap.shards import paths
 from posecap.shards.index import ByteRanges, index_row, write_index
 from posecap.shards.paths import ShardError, file_paths
+from posecap.shards.results import ResultsList, write_results
 from posecap.shards.serialization import (
     MEMBER_NAMES,
     VIDEO_MEMBER_NAMES,
@@ -32,7 +33,8 @@ from posecap.types import PartName, Sample
 class PartFiles:
     """Complete files of a part that do not have their names yet.
 
-    ``written`` are their hashes and sizes, ``temporary`` their present names, both by the names that they will have;
+    ``written`` are their hashes and sizes, ``temporary`` their present names, both by the names that they will have,
+    stored results (:mod:`posecap.shards.results`) among them;
     all names are relative to the dataset's folder. ``samples`` counts the samples in them.
     """
 
@@ -42,7 +44,12 @@ class PartFiles:
 
 
 def write_part(
-    location: Location, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]
+    location: Location,
+    part: PartName,
+    samples: Iterable[Sample],
+    *,
+    record: Mapping[str, Any],
+    results: ResultsList | None = None,
 ) -> dict[str, Any]:
     """Commit a part: all its files, then its sidecar, which makes them visible.
 
@@ -62,32 +69,41 @@ def write_part(
         OSError: the disk is full or fails; as :func:`write_files` and :func:`commit_part`.
     """
     storage = open_storage(location)
-    return commit_part(storage, part, write_files(storage, part, samples, record=record), record=record)
+    files = write_files(storage, part, samples, record=record, results=results)
+    return commit_part(storage, part, files, record=record)
 
 
 def write_files(
-    location: Location, part: PartName, samples: Iterable[Sample], *, record: Mapping[str, Any]
+    location: Location,
+    part: PartName,
+    samples: Iterable[Sample],
+    *,
+    record: Mapping[str, Any],
+    results: ResultsList | None = None,
 ) -> PartFiles:
     """Write the files of a part under temporary names, for :func:`commit_part`, which another process may call.
 
     Of each sample only its row of the index stays in memory. Temporary files of an earlier call, which were not
-    committed, are removed. A part without samples has no files.
+    committed, are removed. A part without samples and results has no files.
 
     Args:
         samples: in the order in which they are written.
         record: of which the index repeats the fingerprint and the lineage.
+        results: to be stored with the part, and where they lie; None, and those of no row, for none.
 
     Raises:
         ShardError: a sample breaks the schema or two have one key. Nothing is left behind.
         OSError: the disk is full or fails. Nothing is left behind.
     """
     storage = open_storage(location)
-    for relative in file_paths(part):
+    for relative in (*file_paths(part), paths.results_path(part)):
         storage.remove_attempts(relative)
     with ExitStack() as stack:
         writer = _PartWriter(storage, part, record, stack)
         for sample in samples:
             writer.add(sample)
+        if results is not None and results.entries:
+            write_results(storage, writer.file(paths.results_path(part)), results)
         written = writer.finish()
         temporary = {name: file.keep() for name, file in writer.files.items()}
         return PartFiles(written, temporary, len(writer.rows))
@@ -110,15 +126,18 @@ def commit_part(location: Location, part: PartName, files: PartFiles, *, record:
             where they can be removed, but the old part may be gone, and files of the new one may have their names
             without a sidecar: the part then counts as not built.
     """
+    stored = paths.results_path(part)
     document = {
-        **record,
+        **{key: value for key, value in record.items() if key != "results"},
         "format": paths.FORMAT,
         "part": str(part),
         "split": part.split,
         "number": part.number,
-        "files": {name: asdict(file) for name, file in files.written.items()},
+        "files": {name: asdict(file) for name, file in files.written.items() if name != stored},
         "samples": files.samples,
     }
+    if stored in files.written:
+        document["results"] = asdict(files.written[stored])
     storage = open_storage(location)
     try:
         storage.remove_attempts(paths.sidecar_path(part))
@@ -143,7 +162,7 @@ def remove_part(location: Location, part: PartName, *, keep: Collection[str] = (
     Args:
         keep: relative names of files not to delete, because they are about to be replaced.
     """
-    names = (paths.sidecar_path(part), *file_paths(part))
+    names = (paths.sidecar_path(part), *file_paths(part), paths.results_path(part))
     open_storage(location).remove(*(name for name in names if name not in keep))
 
 
@@ -170,7 +189,7 @@ class _PartWriter:
             mp4 = {"mp4": (b"", memoryview(sample.video_mp4))}
             ranges |= self._append(paths.video_path(self.part), sample.key, mp4)
         if self.columns is None:
-            self.columns = ColumnsWriter(self._file(paths.columns_path(self.part)))
+            self.columns = ColumnsWriter(self.file(paths.columns_path(self.part)))
         self.columns.add(sample, bytes(packed["json"][1]))
         self.rows.append(index_row(sample, self.part, ranges, self.record))
 
@@ -178,20 +197,20 @@ class _PartWriter:
         """Complete every file; returns hashes and sizes by relative name."""
         if self.columns is not None:
             self.columns.close()
-            write_index(self._file(paths.index_path(self.part)), self.rows)
+            write_index(self.file(paths.index_path(self.part)), self.rows)
             for relative in (paths.tar_path(self.part), paths.video_path(self.part)):
                 if relative in self.files:
                     self.files[relative].write(tar_end(self.files[relative].size))
         return {relative: file.finish() for relative, file in sorted(self.files.items())}
 
-    def _file(self, relative: str) -> StorageFile:
+    def file(self, relative: str) -> StorageFile:
         if relative not in self.files:
             self.files[relative] = self.stack.enter_context(self.storage.writer(relative))
         return self.files[relative]
 
     def _append(self, relative: str, key: str, packed: Packed) -> dict[str, tuple[int, int]]:
         """Add members to a tar in one write; returns the byte range of the data of each."""
-        file = self._file(relative)
+        file = self.file(relative)
         pieces, ranges, size = tar_pieces(key, packed)
         start = file.size
         file.extend(pieces, size)

@@ -38,6 +38,7 @@ MOST_NAMED: Final = 8
 # Keys of samples, names of parts, and paths of sidecars.
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PART = re.compile(r"([A-Za-z0-9_-]{1,64})/(\d{5,9})")
+_RESULTS = re.compile(r"results/([A-Za-z0-9_-]{1,64})-(\d{5,9})\.results")
 _SIDECAR = re.compile(r"data/([A-Za-z0-9_-]{1,64})/pose-(\d{5,9})\.json")
 
 
@@ -108,10 +109,18 @@ def index_path(part: PartName) -> str:
 
 def results_path(part: PartName) -> str:
     """What a build stored to go on from (:mod:`posecap.shards.results`); no part of the dataset that is released."""
-    return f"results/{part.split}-{part.number:05d}.results"
+    return f"{RESULTS_FOLDER}/{part.split}-{part.number:05d}.results"
 
 
-PART_FOLDERS: Final = ("data", "index", "results")
+def results_part(name: str) -> PartName | None:
+    """The part whose stored results a file is, by its name; None for another file."""
+    found = _RESULTS.fullmatch(name)
+    part = PartName(found[1], int(found[2])) if found else None
+    return part if part is not None and results_path(part) == name else None
+
+
+RESULTS_FOLDER: Final = "results"
+PART_FOLDERS: Final = ("data", "index", RESULTS_FOLDER)
 """Folders of a dataset with files of parts."""
 
 

@@ -22,8 +22,8 @@ go to the lowest bit, and bytes of equal weight stand together; then Zstandard f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -100,28 +100,45 @@ class RowResults:
     entries: tuple[StoredClip | ClipOutcome, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ResultsBlock:
+    """A row's results as bytes (:func:`encode_results`) that are nowhere yet, and the ``source_id`` of its video."""
+
+    content: bytes
+    source_id: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultsEntry:
     """One row in the list of a file of results.
 
     ``digest`` is :func:`row_digest`; ``results`` says where the row's block is; None for a row that was rejected as a
-    whole, by ``ended``: stage, reason and detail. ``source_id`` is empty there.
+    whole, by ``ended``: stage, reason and detail.
     """
 
     row_id: str
     digest: str
     results: StagedResults | None
-    source_id: str = ""
     ended: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True)
 class ResultsList:
-    """The rows of a file of results, and what they were made with (:class:`posecap.pipeline.Perception`)."""
+    """The rows of a file of results, and what they were made with (:class:`posecap.pipeline.Perception`). ``sha256`` is
+    that of the list as it was read, ``file`` the name of its file."""
 
     chains: Mapping[str, str]
     vectors: str
     entries: tuple[ResultsEntry, ...]
+    sha256: str = field(default="", compare=False)
+    file: str = field(default="", compare=False)
+
+    def without(self, sources: Collection[str], row_ids: Collection[str]) -> ResultsList:
+        """The same without the rows of these videos, by ``source_id``, and those with these ids."""
+        kept = (one for one in self.entries if one.row_id not in row_ids)
+        return replace(
+            self, entries=tuple(one for one in kept if one.results is None or one.results.source_id not in sources)
+        )
 
 
 def row_digest(row: Row) -> str:
@@ -364,29 +381,31 @@ class _Reader:
         return np.asarray(integers.astype(np.float32) / np.float32(unit))
 
 
-def write_results(
-    file: StorageFile,
-    entries: Iterable[tuple[ResultsEntry, bytes | bytearray | None]],
-    *,
-    chains: Mapping[str, str],
-    vectors: str,
-) -> None:
-    """Write rows in order, each with its block, which is checked; None for those without."""
+def write_results(storage: Storage, file: StorageFile, results: ResultsList) -> None:
+    """Write rows in order, with their blocks, which are read one by one from where they lie.
+
+    Raises:
+        ShardError: a block is gone, or not what was written.
+    """
     file.write(MAGIC)
     listed: list[dict[str, Any]] = []
-    for entry, block in entries:
+    blocks = storage.read_ranges(entry.results.at for entry in results.entries if entry.results is not None)
+    for entry in results.entries:
         line: dict[str, Any] = {"row": entry.row_id, "digest": entry.digest}
-        if block is None:
+        found = entry.results
+        if found is None:
             line["ended"] = None if entry.ended is None else list(entry.ended)
         else:
-            hashed = hashlib.sha256(block).hexdigest()
-            if entry.results is not None and hashed != entry.results.sha256:
-                at = entry.results.at.file
-                raise ShardError(f"{at}: reading back gives other bytes than were written; check the disk")
-            line |= {"at": [file.size, len(block), hashed], "source_id": entry.source_id}
+            try:
+                block = next(blocks)
+            except FileNotFoundError as error:
+                raise ShardError(f"what was staged is gone ({error}); start the build again") from error
+            if hashlib.sha256(block).hexdigest() != found.sha256:
+                raise ShardError(f"{found.at.file}: reading back gives other bytes than were written; check the disk")
+            line |= {"at": [file.size, len(block), found.sha256], "source_id": found.source_id}
             file.write(bytes(block))
         listed.append(line)
-    written = canonical_json({"format": 1, "chains": dict(chains), "vectors": vectors, "rows": listed})
+    written = canonical_json({"format": 1, "chains": dict(results.chains), "vectors": results.vectors, "rows": listed})
     file.write(written + len(written).to_bytes(8, "little") + hashlib.sha256(written).digest() + MAGIC)
 
 
@@ -415,7 +434,7 @@ def read_results_list(storage: Storage, part: PartName) -> ResultsList | None:
             raise ShardError(f"{name} has format {found['format']!r}, this posecap reads 1; update posecap")
         chains = {str(stage): str(chain) for stage, chain in found["chains"].items()}
         entries = tuple(_listed(name, line) for line in found["rows"])
-        return ResultsList(chains, str(found["vectors"]), entries)
+        return ResultsList(chains, str(found["vectors"]), entries, bytes(trailer[8:40]).hex(), name)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ShardError):
             raise
@@ -426,22 +445,8 @@ def _listed(name: str, line: Mapping[str, Any]) -> ResultsEntry:
     results, ended = None, None
     if "at" in line:
         offset, size, hashed = line["at"]
-        results = StagedResults(FileRange(name, int(offset), int(size)), str(hashed))
+        results = StagedResults(FileRange(name, int(offset), int(size)), str(hashed), str(line["source_id"]))
     elif line["ended"] is not None:
         stage, reason, detail = map(str, line["ended"])
         ended = (stage, reason, detail)
-    source = str(line.get("source_id", ""))
-    return ResultsEntry(
-        row_id=str(line["row"]), digest=str(line["digest"]), results=results, source_id=source, ended=ended
-    )
-
-
-def read_blocks(storage: Storage, entries: Sequence[ResultsEntry]) -> Iterator[tuple[ResultsEntry, bytearray | None]]:
-    """Rows with their blocks, as :func:`write_results` takes them.
-
-    Raises:
-        ShardError, FileNotFoundError: a file is gone or cut short.
-    """
-    blocks = storage.read_ranges(entry.results.at for entry in entries if entry.results is not None)
-    for entry in entries:
-        yield entry, None if entry.results is None else next(blocks)
+    return ResultsEntry(row_id=str(line["row"]), digest=str(line["digest"]), results=results, ended=ended)

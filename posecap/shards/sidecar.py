@@ -164,11 +164,18 @@ def _fits(part: PartName, document: Mapping[str, Any]) -> dict[str, bool]:
         "samples": type(document.get("samples")) is int,
         "files": isinstance(files, dict)
         and files.keys() <= set(paths.file_paths(part))
-        and all(isinstance(e, dict) and e.keys() == {"sha256", "size_bytes"} for e in files.values())
-        and all(type(e["size_bytes"]) is int and isinstance(e["sha256"], str) for e in files.values()),
+        and all(map(_is_entry, files.values())),
+        "results": _is_entry(document.get("results", {"sha256": "", "size_bytes": 0})),
         "fingerprint": isinstance(document.get("fingerprint", ""), str),
         "lineage": isinstance(lineage, dict) and all(_is_of_words(words) for words in lineage.values()),
     }
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether it is the hash and size of a file."""
+    if not isinstance(value, dict) or value.keys() != {"sha256", "size_bytes"}:
+        return False
+    return type(value["size_bytes"]) is int and isinstance(value["sha256"], str)
 
 
 def _is_of_words(value: Any) -> bool:

@@ -61,7 +61,7 @@ def test_a_part_from_staged_samples_has_the_bytes_of_one_from_samples(staging: S
     (files,) = WritePart(staging)(job)
     assert [path for path in root_of(staging).rglob("*.json") if not path.name.startswith(".")] == []
     commit_part(staging.storage, PART, files, record=built.record(samples))
-    staging.remove(job.samples)
+    staging.remove(sample.pose.file for sample in job.samples)
     assert staged_files(staging) == []
     written = built.files(root_of(staging))
     direct = built.files(tmp_path / "direct")

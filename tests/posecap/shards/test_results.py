@@ -12,20 +12,20 @@ from posecap.outcomes import ClipOutcome
 from posecap.shards import ShardError
 from posecap.shards.results import (
     ResultsEntry,
+    ResultsList,
     RowResults,
     StoredClip,
     decode_results,
     encode_results,
-    read_blocks,
     read_results_list,
     row_digest,
     write_results,
 )
 from posecap.storage import open_storage
-from posecap.types import PartName, Picture, Span, StagedResults, Tracks, VideoVector
+from posecap.types import FileRange, PartName, Picture, Span, StagedResults, Tracks, VideoVector
 from tests import building
 
-PART = PartName("train", 3)
+PART, NAME = PartName("train", 3), "results/train-00003.results"
 LOST = ClipOutcome(
     status="rejected", start_seconds=1.0, end_seconds=2.5, stage="decode", reason="too_short", detail="x"
 )
@@ -150,38 +150,49 @@ def encode_changed(old: bytes, new: bytes) -> bytes:
     return len(content).to_bytes(8, "little") + pa.Codec("zstd").compress(content, asbytes=True)
 
 
-def write(root: Path) -> tuple[list[ResultsEntry], list[bytes | None]]:
-    """A file of results with two rows that have a block, and one that was rejected as a whole."""
-    rows = [building.row(row_id=name, uri=f"{name}.mp4", end_seconds=4.0) for name in "abc"]
+def write(root: Path, rows: str = "abc") -> tuple[ResultsList, list[bytes | None]]:
+    """A file of results with two rows that have a block, and one that was rejected as a whole; and their blocks."""
+    storage = open_storage(root)
     blocks = [encode_results(of(LOST)), None, encode_results(of(stored()))]
-    entries = [
-        ResultsEntry(
-            row_id=row.row_id,
-            digest=row_digest(row),
-            results=None,
-            source_id="" if block is None else "a" * 64,
-            ended=("decode", "undecodable", "why") if block is None else None,
-        )
-        for row, block in zip(rows, blocks, strict=True)
-    ]
-    with open_storage(root).writer("results/train-00003.results") as file:
-        write_results(file, zip(entries, blocks, strict=True), chains={"decode": "1", "track": "2"}, vectors="v")
+    entries = []
+    for name, block in zip(rows, blocks, strict=True):
+        staged = None
+        if block is not None:
+            storage.write(f"staged-{name}", block)
+            at = FileRange(f"staged-{name}", 0, len(block))
+            staged = StagedResults(at, hashlib.sha256(block).hexdigest(), f"source of {name}")
+        ended = None if block else ("decode", "undecodable", "why")
+        row = building.row(row_id=name, uri=f"{name}.mp4", end_seconds=4.0)
+        entries.append(ResultsEntry(row_id=name, digest=row_digest(row), results=staged, ended=ended))
+    results = ResultsList({"decode": "1", "track": "2"}, "v", tuple(entries))
+    with storage.writer(NAME) as file:
+        write_results(storage, file, results)
         file.finish()
         file.publish()
-    return entries, blocks
+    return results, blocks
 
 
 def test_a_file_lists_its_rows_and_gives_their_blocks(tmp_path: Path) -> None:
-    entries, blocks = write(tmp_path)
+    written, blocks = write(tmp_path)
     storage = open_storage(tmp_path)
     found = read_results_list(storage, PART)
     assert found is not None
-    assert (found.chains, found.vectors) == ({"decode": "1", "track": "2"}, "v")
-    assert [replace(entry, results=None) for entry in found.entries] == entries
-    assert [block for _, block in read_blocks(storage, found.entries)] == blocks
-    hashes = [entry.results and entry.results.sha256 for entry in found.entries]
-    assert hashes == [block and hashlib.sha256(block).hexdigest() for block in blocks]
+    assert (found.chains, found.vectors) == (written.chains, written.vectors)
+    for entry, was, block in zip(found.entries, written.entries, blocks, strict=True):
+        assert replace(entry, results=None) == replace(was, results=None)
+        if entry.results is None or was.results is None:
+            assert entry.results is was.results is block is None
+            continue
+        assert replace(entry.results, at=was.results.at) == was.results
+        assert entry.results.at.file == NAME
+        assert storage.read_range(NAME, entry.results.at.offset, entry.results.at.size) == block
     assert read_results_list(storage, PartName("train", 4)) is None
+
+
+def test_rows_can_be_taken_out_by_their_video_or_id(tmp_path: Path) -> None:
+    results, _ = write(tmp_path)
+    assert [entry.row_id for entry in results.without({"source of a"}, {"b"}).entries] == ["c"]
+    assert results.without((), ()) == results
 
 
 def test_writing_it_again_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -205,15 +216,16 @@ def test_damage_to_its_list_is_told(tmp_path: Path, at: int) -> None:
         read_results_list(open_storage(tmp_path), PART)
 
 
-def test_a_block_that_is_not_what_was_staged_is_told(tmp_path: Path) -> None:
-    from posecap.types import FileRange
-
-    entry = ResultsEntry(row_id="a", digest="d", results=StagedResults(FileRange("staged", 0, 3), "0" * 64))
-    with (
-        open_storage(tmp_path).writer("results/train-00003.results") as file,
-        pytest.raises(ShardError, match="staged: reading back gives other bytes"),
-    ):
-        write_results(file, [(entry, b"abc")], chains={}, vectors="")
+@pytest.mark.parametrize(("harm", "words"), [("changed", "staged-c: reading back gives other"), ("gone", "is gone")])
+def test_a_block_that_is_not_what_was_staged_is_told(tmp_path: Path, harm: str, words: str) -> None:
+    results, _ = write(tmp_path)
+    path = tmp_path / "staged-c"
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "changed":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with open_storage(tmp_path).writer(NAME) as file, pytest.raises(ShardError, match=words):
+        write_results(open_storage(tmp_path), file, results)
 
 
 def test_a_rows_digest_is_of_its_video_and_span_alone() -> None:

@@ -1,0 +1,242 @@
+"""An update goes on from stored results, runs what depends on the change, and leaves what a fresh build leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posecap.build import BuildResult
+from posecap.removal import remove
+from posecap.shards import Dataset, committed
+from posecap.shards.results import read_results_list
+from posecap.storage import open_storage
+from posecap.verify import repair, verify
+from tests import cheap, small
+
+
+def everything(result: BuildResult) -> dict[str, bytes]:
+    """What must be the same on every machine, with stored results and previews."""
+    storage = open_storage(result.root)
+    more = {
+        file.name: storage.read(file.name, limit=1 << 30)
+        for top in ("results", "preview")
+        for file in storage.list(top)
+    }
+    return {**small.published(result.root), **more}
+
+
+def fresh(folder: Path, media: Path, rows: Any = cheap.ROWS, **settings: Any) -> dict[str, bytes]:
+    return everything(small.build(cheap.manifest(folder / "fresh", rows, media=media, **settings)))
+
+
+def check(tmp_path: Path, result: BuildResult, rows: Any = cheap.ROWS, **settings: Any) -> None:
+    """The dataset is sound, and that of a fresh build."""
+    assert everything(result) == fresh(tmp_path, tmp_path, rows, **settings)
+    assert verify(result.root).problems == ()
+    assert not (result.root / ".staging").exists()
+
+
+CHANGES = {
+    "captions": ('changed("caption", templates=("somebody {}",))', {"text"}),
+    "layout": ('changed("skeleton", layout="h36m17")', {"text"}),
+    "joint score": ('changed("skeleton", joint_score=0.5)', {"text"}),
+    "stricter": ('changed("filter_people", person_presence=0.8)', {"text"}),
+    "one person": ('changed("filter_people", people=1)', {"text"}),
+    "smoothing": (
+        "at = [s.name for s in pipeline.stages].index('skeleton') + 1\n"
+        "stages = (*pipeline.stages[:at], Smooth(filter=SavitzkyGolay()), *pipeline.stages[at:])\n"
+        "pipeline = replace(pipeline, stages=stages)",
+        {"text"},
+    ),
+    "text model": ('changed("embed", text=Letters(dimension=4))', {"text"}),
+    "video model": ('changed("embed", video=Colours(frames=2))', {"text", "fetch", "video"}),
+    "pose model": ('changed("pose", estimator=Grid(width=0.5))', {"text", "fetch", "pose"}),
+    "detector": ('changed("track", detector=Blobs(people=3))', {"text", "fetch", "pose", "detect"}),
+    "decoder": ('changed("decode", long_side=32)', {"text", "fetch", "pose", "detect", "video"}),
+    "larger thumbnails": ('changed("pack", thumbnail_side=40)', {"text"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_runs_what_depends_on_it_and_no_more(tmp_path: Path, change: str) -> None:
+    lines, executed = CHANGES[change]
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    assert {*cheap.runs(manifest)} == {"fetch", "detect", "pose", "video", "text"}
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert {*cheap.runs(manifest)} == executed
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_clips_that_a_looser_threshold_lets_through_are_decoded_for_their_vectors_alone(tmp_path: Path) -> None:
+    strict = 'changed("filter_people", fewest_frames=18)'
+    manifest = cheap.manifest(tmp_path, pipeline=strict)
+    small.build(manifest)
+    cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path), on_change="update")
+    done = cheap.runs(manifest)
+    assert {*done} == {"fetch", "video", "text"}
+    assert done["fetch"] < done["text"]
+    check(tmp_path, result)
+
+
+def test_edited_rows_cost_no_decoding_and_new_rows_cost_their_own(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    cheap.runs(manifest)
+    span, shots, dark, *rest = cheap.ROWS
+    rows = (
+        {"id": "new", "video": "one.mp4", "start": 0.2, "end": 0.9, "label": "new"},
+        {**span, "label": "strolls", "split": "val"},
+        {**shots, "id": "renamed", "captions": "Somebody runs."},
+        dark,
+        *rest,
+    )
+    result = small.build(cheap.manifest(tmp_path, rows), on_change="update")
+    done = cheap.runs(manifest)
+    assert (done["fetch"], done["detect"], done["video"]) == (1, 1, 1)
+    check(tmp_path, result, rows)
+
+
+def test_nothing_is_stored_where_the_manifest_says_so_and_an_update_takes_the_videos(tmp_path: Path) -> None:
+    lines, _ = CHANGES["captions"]
+    manifest = cheap.manifest(tmp_path, keep="none")
+    built = small.build(manifest)
+    assert not (built.root / "results").exists()
+    first = cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path, keep="none", pipeline=lines), on_change="update")
+    assert cheap.runs(manifest) == first
+    check(tmp_path, result, keep="none", pipeline=lines)
+
+
+def test_what_is_stored_can_be_used_and_then_be_stored_no_more(tmp_path: Path) -> None:
+    lines, executed = CHANGES["captions"]
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path, keep="none", pipeline=lines), on_change="update")
+    assert {*cheap.runs(manifest)} == executed
+    check(tmp_path, result, keep="none", pipeline=lines)
+
+
+def harm(root: Path, what: str) -> None:
+    for path in (root / "results").iterdir():
+        content = bytearray(path.read_bytes())
+        if what == "blocks":
+            content[60] ^= 1
+        elif what == "list":
+            content[-60] ^= 1
+        path.write_bytes(content)
+        if what == "gone":
+            path.unlink()
+
+
+@pytest.mark.parametrize("what", ["blocks", "list", "gone"])
+def test_rows_with_damaged_results_are_done_from_the_beginning(tmp_path: Path, what: str) -> None:
+    lines, _ = CHANGES["captions"]
+    manifest = cheap.manifest(tmp_path)
+    built = small.build(manifest)
+    harm(built.root, what)
+    cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert cheap.runs(manifest)["detect"]
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_a_video_that_was_replaced_is_done_from_the_beginning_once_its_frames_are_wanted(tmp_path: Path) -> None:
+    lines, _ = CHANGES["video model"]
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    cheap.runs(manifest)
+    (tmp_path / "one.mp4").write_bytes((tmp_path / "two.mp4").read_bytes())
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert cheap.runs(manifest)["detect"] == 2  # of the two rows of that video
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_three_updates_in_a_row_lose_nothing(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    for change in ("captions", "pose model", "stricter"):
+        cheap.runs(manifest)
+        lines, _ = CHANGES[change]
+        result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+        assert not cheap.runs(manifest)["detect"]
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_stored_video_is_made_anew_from_the_same_frames(tmp_path: Path) -> None:
+    lines, executed = CHANGES["captions"]
+    manifest = cheap.manifest(tmp_path, store_video="clip")
+    small.build(manifest)
+    cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path, store_video="clip", pipeline=lines), on_change="update")
+    assert {*cheap.runs(manifest)} == {*executed, "fetch"}
+    check(tmp_path, result, store_video="clip", pipeline=lines)
+
+
+def test_a_part_that_is_lost_comes_back_from_its_results(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path)
+    built = small.build(manifest)
+    before = everything(built)
+    cheap.runs(manifest)
+    (built.root / "data/train/pose-00000.tar").unlink()
+    assert everything(small.build(manifest)) == before
+    assert {*cheap.runs(manifest)} == {"text"}
+
+
+def test_results_are_checked_and_can_be_moved_aside(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path)
+    root = small.build(manifest).root
+    harm(root, "blocks")
+    (root / "results" / "train-00009.results").write_bytes(b"of no part")
+    found = verify(root)
+    assert [(problem.file, problem.part) for problem in found.problems] == [
+        ("results/train-00000.results", None),
+        ("results/train-00001.results", None),
+        ("results/val-00000.results", None),
+        ("results/train-00009.results", None),
+    ]
+    assert repair(root, found.problems).parts == ()
+    assert verify(root).problems == ()
+    assert small.build(manifest).parts_built == 0
+
+
+@pytest.mark.parametrize("by", ["key", "source"])
+def test_what_is_removed_leaves_no_results_and_is_stored_no_more(tmp_path: Path, by: str) -> None:
+    manifest = cheap.manifest(tmp_path)
+    root = small.build(manifest).root
+    (line,) = (line for line in index(root) if line["row_id"] == "span")
+    if by == "key":
+        remove(root, [line["key"]], reason="asked")
+    else:
+        remove(root, sources=[line["source_id"]], reason="asked")
+    assert verify(root).problems == ()
+    gone = {"span"} if by == "key" else {"span", "other"}
+    lines, _ = CHANGES["captions"]
+    assert {"span", "shots", "other"} - stored_rows(root) == gone
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert {"span", "shots", "other"} - stored_rows(result.root) == gone
+    assert verify(root).problems == ()
+
+
+def index(root: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = Dataset(root).index().to_table(["key", "source_id", "row_id"]).to_pylist()
+    return found
+
+
+def stored_rows(root: Path) -> set[str]:
+    """Ids of the rows of which something is stored."""
+    storage = open_storage(root)
+    lists = [read_results_list(storage, part) for part in committed(storage)]
+    return {entry.row_id for found in lists if found is not None for entry in found.entries}
+
+
+def test_results_of_parts_that_are_gone_do_not_outlast_a_removal(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path)
+    root = small.build(manifest).root
+    (root / "data/val/pose-00000.json").unlink()
+    remove(root, [index(root)[0]["key"]], reason="asked")
+    assert not (root / "results" / "val-00000.results").exists()
