@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from tests import cheap, small
 
 def everything(result: BuildResult) -> dict[str, bytes]:
     """What must be the same on every machine, with stored results and previews."""
-    storage = open_storage(result.root)
+    storage = open_storage(result.location)
     more = {
         file.name: storage.read(file.name, limit=1 << 30)
         for top in ("results", "preview")
         for file in storage.list(top)
     }
-    return {**small.published(result.root), **more}
+    return {**small.published(result.location), **more}
 
 
 def fresh(folder: Path, media: Path, rows: Any = cheap.ROWS, **settings: Any) -> dict[str, bytes]:
@@ -240,3 +241,32 @@ def test_results_of_parts_that_are_gone_do_not_outlast_a_removal(tmp_path: Path)
     (root / "data/val/pose-00000.json").unlink()
     remove(root, [index(root)[0]["key"]], reason="asked")
     assert not (root / "results" / "val-00000.results").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_rays_workers_go_on_from_what_threads_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, executed = CHANGES["video model"]
+    manifest = cheap.manifest(tmp_path)
+    small.build(manifest)
+    cheap.runs(manifest)
+    # The paths of Ray's sockets, in its folder, must be short.
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update", runner="ray")
+    assert {*cheap.runs(manifest)} == executed
+    check(tmp_path, result, pipeline=lines)
+
+
+@pytest.mark.slow
+def test_an_update_in_an_object_store_goes_on_from_what_is_stored_there(tmp_path: Path, bucket: str) -> None:
+    lines, executed = CHANGES["captions"]
+    manifest, output = cheap.manifest(tmp_path), f"{bucket}/poses"
+    small.build(manifest, output=output)
+    cheap.runs(manifest)
+    cheap.manifest(tmp_path, pipeline=lines)
+    result = small.build(manifest, output=output, on_change="update")
+    assert {*cheap.runs(manifest)} == executed
+    assert everything(result) == fresh(tmp_path, tmp_path, pipeline=lines)
+    assert verify(result.location).problems == ()
