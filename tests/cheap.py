@@ -31,12 +31,12 @@ from posecap.stage import Engine, Reject
 from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode
 from posecap.stages.download import Download
-from posecap.stages.embed import Embed
+from posecap.stages.pack import Embed
 from posecap.stages.filter_people import FilterPeople
 from posecap.stages.pack import Pack
 from posecap.stages.pose import Pose, Skeleton, Track
 from posecap.stages.smooth import SavitzkyGolay, Smooth
-from posecap.stages.split import Split
+from posecap.stages.decode import Split
 from posecap.types import Tracks
 
 FOLDER = Path(__file__).parent
