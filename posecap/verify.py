@@ -412,7 +412,7 @@ class _Verifier:
         if entry is None or self.storage.size(name) is None:
             return
         self.named.add(name)
-        with _at_hand(self.storage, [name]) as root:
+        with _local_files(self.storage, [name]) as root:
             what = self._changed(root / name, entry)
         if what:
             yield Problem(name, what, "delete it: samples are in other files, and an update takes the videos instead")
