@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from posecap import __version__
 from posecap.joints import LAYOUTS
@@ -47,6 +46,9 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     Args:
         languages: of the captions, as ISO 639-1 codes; nothing checks them.
     """
+    # Here, so that commands on a finished dataset do without what only a build needs.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     template = Environment(  # noqa: S701 - Markdown: words from outside pass through the filter `plain`
         loader=PackageLoader("posecap.release", "."),
         undefined=StrictUndefined,

@@ -134,3 +134,24 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+@pytest.mark.slow
+def test_a_dataset_is_looked_at_without_the_packages_of_a_build(tmp_path: Path) -> None:
+    """As after ``pip install posecap`` alone."""
+    (first, *_), *_ = built.build(tmp_path).values()
+    code = (
+        "import sys\n"
+        "for name in ('PIL', 'av', 'jinja2', 'onnxruntime', 'ray', 'requests', 'scipy', 'tokenizers', 'urllib3'):\n"
+        "    sys.modules[name] = None\n"
+        "from posecap.cli import main\n"
+        "import posecap.plan_check\n"
+        f"dataset, key = {str(tmp_path)!r}, {first.key!r}\n"
+        "codes = [main(words) for words in (['verify', dataset], ['inspect', dataset, key], ['status', dataset])]\n"
+        "codes += [main(['verify', dataset, '--repair']), main(['remove', dataset, key])]\n"
+        "print(codes)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Without a plan there is no status, and without a report the repair is not complete.
+    assert done.stdout.splitlines()[-1] == "[0, 0, 1, 3, 0]"
+    assert done.stderr == f"posecap: {tmp_path} has no plan.parquet: run `posecap build`, which makes it\n"
