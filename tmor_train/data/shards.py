@@ -150,17 +150,18 @@ def _starts(base: NDArray[np.uint8], arrays: list[NDArray[np.float32]], path: Pa
 def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
     """The samples of mapped parts as one set, without the vectors named in ``left``; raises as :func:`read_shards`."""
     table, maps = pa.concat_tables([part.table for part in parts]), [part.values for part in parts]
-    people, frames, joints, captions, wide, wide_video = np.concatenate([part.shape_N6 for part in parts]).T
+    people, frames, joints, captions, text_width_N, video_width_N = np.concatenate([part.shape_N6 for part in parts]).T
     joints_start_N, video_start_N, text_start_N = np.concatenate([part.start_N3 for part in parts]).T
     map_N = np.repeat(np.arange(len(parts)), [len(part.table) for part in parts])
     layouts, layout_N = np.unique(np.array(table["layout"].to_pylist()), return_inverse=True)
+    # A number for each pair of a file and a layout in it.
     kinds, array_N = np.unique(map_N * len(layouts) + layout_N, return_inverse=True)
     arrays = tuple(JointArray(maps[kind // len(layouts)], str(layouts[kind % len(layouts)])) for kind in kinds)
     for layout in {array.layout for array in arrays}:
         _check_joints(JointArray(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
     classes, label_N = _numbered(table["label"])
     sentences, caption_K = _sentences(table["captions"], captions)
-    with_video = np.flatnonzero((wide_video > 0) & ("video" not in left))
+    with_video = np.flatnonzero((video_width_N > 0) & ("video" not in left))
     video_N = np.full(len(table), NOT_KNOWN, np.int64)
     video_N[with_video] = np.arange(len(with_video))
     return MotionSet(
@@ -185,8 +186,8 @@ def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
         classes=classes,
         sentences=sentences,
         caption_K=caption_K,
-        video=_store(maps, map_N[with_video], video_start_N[with_video], wide_video[with_video]),
-        text=None if "text" in left else _texts(maps, map_N, text_start_N, captions, wide, caption_K),
+        video=_store(maps, map_N[with_video], video_start_N[with_video], video_width_N[with_video]),
+        text=None if "text" in left else _texts(maps, map_N, text_start_N, captions, text_width_N, caption_K),
     )
 
 

@@ -135,7 +135,7 @@ class EncoderFeatures:
     ) -> None:
         self._task, self._start, self._tta, self._people = task, start, tta, people
         self._device, self._workers = device, workers
-        self._kept: tuple[int, Cached, Source] | None = None
+        self._kept: tuple[int, Cached, Source] | None = None  # the first is the seed
 
     def for_seed(self, seed: int) -> tuple[Cached, Source]:
         """The features, and where the weights of their encoder are from. Only new weights depend on ``seed``.

@@ -99,7 +99,7 @@ class DetectorTraining:
             _check_joining(config.windows)
         self.config, self.task = config, task
         self.outputs, self.loss, self.activation = outputs, loss, activation
-        self._known: tuple[int, _Start] | None = None
+        self._known: tuple[int, _Start] | None = None  # a seed and what it begins with
 
     def train_and_score(self, seed: int, folder: Path) -> Detected:
         """Trains the detector of a seed, with its log and checkpoint in ``folder``, and scores the test recordings.
