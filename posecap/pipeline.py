@@ -161,7 +161,7 @@ class Pipeline:
         return [configuration(stage) for stage in self.stages]
 
     def lineage(self) -> dict[str, Any]:
-        """Versions of the packages and hashes of the weights that determine the result.
+        """Versions of the packages and shared libraries, and hashes of the weights, that determine the result.
 
         Raises:
             MissingWeightsError: weights without a known hash are neither on disk nor downloadable.
@@ -171,9 +171,9 @@ class Pipeline:
     def _lineage_of(self, engines: Iterable[Engine]) -> dict[str, Any]:
         engines = tuple(engines)
         weights = sorted({name for engine in engines for name in engine.weights})
-        packages = sorted({name for engine in engines for name in engine.packages} | {"posecap", "numpy"})
+        named = {name for engine in engines for name in (*engine.packages, *engine.libraries)} | {"posecap", "numpy"}
         return {
-            "packages": {name: self._versions[name] for name in packages},
+            "packages": {name: self._versions[name] for name in sorted(named)},
             "weights": {
                 shown: weights_sha256(name) for shown, name in zip(_names_without_paths(weights), weights, strict=True)
             },
@@ -181,10 +181,12 @@ class Pipeline:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        """Versions by package, looked up once: each takes milliseconds, and a build asks for the lineage repeatedly."""
+        """Versions by package or shared library, looked up once: a package takes milliseconds, and a build asks for the
+        lineage repeatedly."""
         engines = [engine for stage in self.stages for engine in engines_of(stage)]
         names = {name for engine in engines for name in engine.packages} | {"posecap", "numpy"}
-        return {name: _version(name) for name in sorted(names)}
+        libraries = {name: version for engine in engines for name, version in engine.libraries.items()}
+        return {name: _version(name) for name in sorted(names)} | libraries
 
     def fingerprint(self) -> str:
         """SHA-256 (64 hex digits) over configuration and lineage.

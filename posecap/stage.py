@@ -13,7 +13,7 @@ import functools
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -245,6 +245,13 @@ class Engine:
         :data:`posecap.weights.registry.REGISTRY`, or a path. Their hashes go into every part's fingerprint.
         """
         return ()
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """Versions, by name, of shared libraries of the machine that no package brings and that change the result;
+        they go into every part's fingerprint, beside :attr:`packages`. Constant while the process runs.
+        """
+        return {}
 
     def load(self) -> None:
         """Load weights and build sessions. Engines with neither need not override it."""

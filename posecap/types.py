@@ -180,7 +180,9 @@ class Media:
     """A video's properties, as the container states them or as its packets tell, where it has no index.
 
     ``width`` and ``height`` are displayed pixels, which are square: the stored width times ``sample_aspect_ratio``
-    (numerator, denominator) and the stored height, then turned by ``rotation_degrees`` (0, 90, 180, 270) clockwise.
+    (numerator, denominator) and the stored height, then turned by ``rotation_degrees`` (0, 90, 180, 270) clockwise, and
+    then ``mirrored``, left and right exchanged, where a file says so. ``turned_by_frames`` is whether the frames say it
+    themselves (in H.264 and HEVC by a message, SEI), and not the container.
     ``fps`` is the average frame rate, 0 where unknown. ``codec`` and ``container`` are FFmpeg's names (``h264``,
     ``mov,mp4,m4a,3gp,3g2,mj2``). ``frame_count`` is the number of frames, 0 where the container states none; it may be
     false.
@@ -207,6 +209,8 @@ class Media:
     starts_seconds: float = 0.0
     joins: tuple[float, ...] = ()
     interlaced: bool = False
+    mirrored: bool = False
+    turned_by_frames: bool = False
 
 
 @dataclass(frozen=True, slots=True)

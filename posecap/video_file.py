@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,8 +40,11 @@ FORMATS = (
 concat, SDP, IMF) and formats whose reader opens files beside its own (image sequences, MLV) are absent."""
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
 """Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
-INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")
-"""Containers whose index has the number of frames and the length of each stream; of others every packet is read."""
+INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
+"""The container whose index tells the number of frames and where they end; of others every packet is read. That of AVI
+has no frames that were left out to save space, and none of a second file behind the first."""
+BARE = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1")
+"""Streams without a container. What FFmpeg's readers of them state as the average rate is a default, 25 a second."""
 _JUMPY = ("mpegts", "mpeg", "ogg")
 """FFmpeg's formats whose clock may start anew (``AVFMT_TS_DISCONT``)."""
 LONGEST_SECONDS = 7 * 24 * 3600.0
@@ -50,9 +53,11 @@ as far from the start. A week is a free choice."""
 _BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0
 """FFmpeg's limits (``ts_discontinuity_process`` and its ``-dts_delta_threshold``): a decoding time that is earlier than
 the one expected by more than the first, or in jumpy formats later by more than the second, starts another clock."""
+_MOST_DELAY = 16
+"""Frames by which one may be shown after it is decoded: as many as H.264 and HEVC decoders hold."""
 _REORDER = 8
 """How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
-unless asked otherwise), and few enough to hold. A stamp displaced by more would lose its frame."""
+unless asked otherwise), and few enough to hold."""
 _LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
 """How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
 choices; after the last one the file is read from its beginning."""
@@ -74,6 +79,8 @@ _ERRORS = {
     **dict.fromkeys(("wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "flv", "h263"), "bitstream+buffer"),
 }
 """FFmpeg's ``err_detect`` for decoders that otherwise hide errors: with it they tell of damage, as others do anyway."""
+_ROUNDING = 1e-9
+"""Seconds by which one time must be later than another."""
 _BEFORE_JOIN = 4
 """How many packets before a join may be called damaged because of it: one or two were seen."""
 _SAME_TIME_SECONDS = 1e-3
@@ -88,7 +95,7 @@ class VideoFile:
     """An open file with the stream that is its video.
 
     ``zero`` is the player's clock's start in seconds of the stream's own clock, ``video_streams`` how many streams are
-    videos, attached pictures not counted.
+    videos, attached pictures not counted. ``side_at_most`` and ``purpose`` are those of :func:`opened`.
     """
 
     path: Path
@@ -96,6 +103,8 @@ class VideoFile:
     stream: VideoStream
     video_streams: int
     zero: Fraction
+    side_at_most: int
+    purpose: Purpose
 
     @property
     def unit(self) -> Fraction:
@@ -111,26 +120,35 @@ class VideoFile:
 
     @property
     def fps(self) -> float:
-        """Average frames per second as the container states it, 0 where it states none."""
-        return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+        """Average frames per second as the container states it, or the stream where it has no container; 0 where
+        neither states one."""
+        stated, guessed = self.stream.average_rate or 0, self.stream.guessed_rate or 0
+        return float((guessed or stated) if self.container.format.name in BARE else (stated or guessed))
 
     @property
     def step(self) -> int:
         """Ticks from frame to frame, for those that do not say it; at 25 a second where no rate is stated either."""
         return max(1, round(1 / ((self.fps or 25) * (float(self.unit) or 1.0))))
 
+    def lasts(self, packet: Packet[VideoStream]) -> int:
+        """Ticks from a packet's frame to the next one. A duration without a time beside it follows from a default."""
+        timed = packet.pts is not None or packet.dts is not None
+        return (packet.duration if timed else 0) or self.step
+
+
+Purpose = Literal["pictures", "soundness"]
+"""What a file is opened for: its pictures, or whether and when frames decode, without the pixels of the video."""
+
 
 @contextmanager
-def opened(
-    path: Path, *, side_at_most: int, purpose: Literal["pictures", "soundness"] = "pictures"
-) -> Iterator[VideoFile]:
+def opened(path: Path, *, side_at_most: int, purpose: Purpose = "pictures") -> Iterator[VideoFile]:
     """The file with its video stream, errors of the library mapped to outcomes, also those of the ``with`` block.
 
     Decoding is on one thread, so that damaged streams give the same frames on every run.
 
     Args:
         side_at_most: most pixels of a stored frame's width, and of its height.
-        purpose: ``soundness`` tells whether frames decode, and their times; their pixels are not those of the video.
+        purpose: of ``soundness`` frames have the size that decoders give which do not crop to the pixel.
 
     Raises:
         Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
@@ -149,9 +167,11 @@ def opened(
             _check_size(stream, side_at_most)
             stream.codec_context.thread_type = "NONE"
             faster = {"skip_loop_filter": "all", "skip_idct": "all"} if purpose == "soundness" else {}
+            # Without it FFmpeg crops the left and top edges no further than keeps its memory aligned.
+            exactly = {"flags": "unaligned"} if purpose == "pictures" else {}
             strict = {"err_detect": words} if (words := _ERRORS.get(stream.codec_context.name)) else {}
-            stream.codec_context.options = {"max_pixels": str(side_at_most**2), **faster, **strict}
-            yield VideoFile(path, container, stream, count, clock_zero(container, stream))
+            stream.codec_context.options = {"max_pixels": str(side_at_most**2), **exactly, **faster, **strict}
+            yield VideoFile(path, container, stream, count, clock_zero(container, stream), side_at_most, purpose)
     except av.error.FFmpegError as error:
         raise Reject("undecodable", f"FFmpeg says: {error.strerror}") from error
     except (ArithmeticError, LookupError, UnicodeError) as error:
@@ -214,7 +234,8 @@ class JoinedClock:
 
     A decoding time that is earlier than the one before by more than 0.1 s, or in the formats of ``_JUMPY`` later than
     the one expected by more than 10 s, belongs to another clock; what follows is moved so that it goes on where the one
-    before ended. FFmpeg does the same. Packets without a decoding time are moved like the one before. A time that is
+    before ended. FFmpeg does the same. Packets without a decoding time are moved like the one before. Those that are
+    not shown, which the edit lists of MP4 files decode again or beyond an edit, do not count. A time that is
     more than a week from the file's start is taken for none, and the frame follows the one before. ``joins`` are the
     times, in ticks, of the first packets of other clocks.
     """
@@ -227,6 +248,7 @@ class JoinedClock:
         self._zero, self._most = int(file.zero / file.unit) if file.unit else 0, LONGEST_SECONDS / unit
         self._last: int | None = None
         self._expected = self._offset = 0
+        self._shown_until: int | None = None
         self.joins: list[int] = []
 
     def place(self, packet: Packet[VideoStream]) -> None:
@@ -235,15 +257,21 @@ class JoinedClock:
             packet.pts = None
         if packet.dts is not None and abs(packet.dts - self._zero) > self._most:
             packet.dts = None
-        if packet.dts is not None:
-            if packet.pts is not None and abs(packet.pts - packet.dts) > self._ahead:
+        if packet.dts is not None and not packet.is_discard:
+            if packet.pts is not None and abs(packet.pts - packet.dts) > max(self._ahead, _MOST_DELAY * self._step):
                 packet.pts = None  # a parser gives the last frame before a join the time of the first one after it
             moved = packet.dts + self._offset
             if self._last is not None and (moved < self._last - self._back or moved > self._expected + self._ahead):
-                self._offset += self._expected - moved
-                moved = self._expected
+                # Not into the frames before it, where those are shown later than their decoding times say.
+                ahead = 0 if packet.pts is None else packet.pts - packet.dts
+                begins = max(self._expected, (self._shown_until or self._expected) - ahead)
+                self._offset += begins - moved
+                moved = begins
                 self.joins.append(moved if packet.pts is None else packet.pts + self._offset)
             self._last, self._expected = moved, moved + (packet.duration or self._step)
+            if packet.pts is not None:
+                ends = packet.pts + self._offset + (packet.duration or self._step)
+                self._shown_until = ends if self._shown_until is None else max(self._shown_until, ends)
         if self._offset:
             packet.pts = None if packet.pts is None else packet.pts + self._offset
             packet.dts = None if packet.dts is None else packet.dts + self._offset
@@ -257,7 +285,7 @@ class Timeline:
     ``frame_count`` frames are shown, ``ends_seconds`` is until when the last one is. ``file_ends_seconds`` is the end
     of the stream that ends last. ``pts_N``, ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more
     packets than are remembered; ``keyframes`` are (number of the packet, its position in the file), position -1 where
-    it is unknown.
+    it is unknown; ``joined`` the numbers of the packets at which ``joins`` are.
     """
 
     frame_count: int
@@ -270,6 +298,7 @@ class Timeline:
     dts_N: array[int] = field(repr=False)
     size_N: array[int] = field(repr=False)
     keyframes: tuple[tuple[int, int], ...] = field(repr=False)
+    joined: tuple[int, ...] = ()
 
 
 _NONE = -(2**63)
@@ -320,25 +349,33 @@ class _SeenPackets:
         self._keyframes: list[tuple[int, int]] = []
         self._number = self._shown = 0
         self._first: int | None = None
+        self._before: int | None = None  # the time of the packet before
         self._last = self._end = 0
+        self._joined: list[int] = []
         self.others_end = Fraction(0)
 
     def add(self, packet: Packet[VideoStream]) -> None:
         """Remember the next packet of the video."""
         self._clock.place(packet)
+        if len(self._clock.joins) > len(self._joined):
+            self._joined.append(self._number)
         if packet.is_keyframe:
             self._keyframes.append((self._number, -1 if packet.pos is None else packet.pos))
         if self._number < _MOST_PACKETS:
             for column, value in zip(self._times, (packet.pts, packet.dts, packet.size), strict=True):
                 column.append(_NONE if value is None else value)
-        time = packet.dts if packet.pts is None else packet.pts
-        time = self._file.step * self._number if time is None else time
         self._number += 1
-        if not packet.is_discard:  # such a one is needed to decode others, and not shown
+        time = packet.dts if packet.pts is None else packet.pts
+        if time is None and self._before is None and self._file.stream.start_time is not None:
+            return  # before the clock's start, as in Reading
+        if time is None:  # follows the one before, in the order of decoding; where none has a time, from 0 on
+            time = 0 if self._before is None else self._before + self._file.step
+        self._before = time
+        if not (packet.is_discard or is_hidden(packet)):  # such a one is needed to decode others, and not shown
             self._shown += 1
             self._first = time if self._first is None else min(self._first, time)
             self._last = max(self._last, time)
-            self._end = max(self._end, time + (packet.duration or self._file.step))
+            self._end = max(self._end, time + self._file.lasts(packet))
 
     def timeline(self) -> Timeline:
         """Of all packets so far."""
@@ -356,7 +393,17 @@ class _SeenPackets:
             dts_N=self._times[1] if remembered else array("q"),
             size_N=self._times[2] if remembered else array("q"),
             keyframes=tuple(self._keyframes) if remembered else (),
+            joined=tuple(self._joined),
         )
+
+
+def is_hidden(packet: Packet[VideoStream]) -> bool:
+    """Whether a packet has a frame that others are made from and that is not shown, as VP8's "alternate reference".
+
+    Other codecs pack such frames together with one that is shown.
+    """
+    # RFC 6386, 9.1: the frame tag's bit 4 is show_frame.
+    return packet.stream.codec_context.name == "vp8" and packet.size > 0 and not memoryview(packet)[0] & 0x10
 
 
 class OutOfStepError(Exception):
@@ -386,6 +433,7 @@ class Reading:
 
     Attributes:
         sound: how many frames that are not damaged the decoder gave so far.
+        size: (width, height) in pixels of the stored frames, as the file states it.
     """
 
     def __init__(self, file: VideoFile, *, side_at_most: int, seconds_per_block: float) -> None:
@@ -395,6 +443,7 @@ class Reading:
         self._zero = ticks.numerator if ticks.denominator == 1 else float(ticks)
         # Only for frames without a time of their own; the 25 a second for streams that state no rate either.
         self._step = 1 / (file.fps or 25)
+        self.size = (file.stream.codec_context.width, file.stream.codec_context.height)
         self._begin()
         self._given = float("-inf")
         self.sound = 0
@@ -463,21 +512,25 @@ class Reading:
         """Packets from a keyframe on, in files that must be read through to know where it is."""
         import av
 
-        if start > _READ_FROM_START_SECONDS:
-            known = timeline(self._file.path, side_at_most=self._side, seconds_at_most=self._allowed)
-            self.restart_clock()
-            wanted = int(self._zero + start / self._unit)
-            ahead = bisect_right(known.keyframes, wanted, key=lambda keyframe: known.pts_N[keyframe[0]])
-            for back in _LOOK_BACK_KEYFRAMES:
-                number, position = known.keyframes[ahead - back] if ahead >= back else (0, -1)
-                if number and position >= 0 and known.pts_N[number] != _NONE:
-                    with suppress(av.error.FFmpegError):
-                        self._file.container.seek(position, stream=self._file.stream, unsupported_byte_offset=True)
-                        yield self._known_packets(known, number, position), False
-            if ahead:
+        if start <= _READ_FROM_START_SECONDS:
+            yield self._packets(), True
+            return
+        known = timeline(self._file.path, side_at_most=self._side, seconds_at_most=self._allowed)
+        self.restart_clock()
+        wanted = int(self._zero + start / self._unit)
+        # One right behind another one may be the second field of a frame, of which decoding cannot begin.
+        beginnings = [k for before, k in pairwise(((-2, -1), *known.keyframes)) if k[0] > before[0] + 1]
+        keyframes = beginnings if len(beginnings) > 1 else known.keyframes
+        ahead = bisect_right(keyframes, wanted, key=lambda keyframe: known.pts_N[keyframe[0]])
+        for back in _LOOK_BACK_KEYFRAMES:
+            number, position = keyframes[ahead - back] if ahead >= back else (0, -1)
+            if number and position >= 0 and known.pts_N[number] != _NONE:
                 with suppress(av.error.FFmpegError):
-                    self._file.container.seek(0, stream=self._file.stream, unsupported_byte_offset=True)
-        yield self._packets(), True
+                    self._file.container.seek(position, stream=self._file.stream, unsupported_byte_offset=True)
+                    yield self._known_packets(known, number, position), False
+        # Opened again, as not every format can be read after a seek to its first byte.
+        with opened(self._file.path, side_at_most=self._side, purpose=self._file.purpose) as self._file:
+            yield self._packets(), True
 
     def _known_packets(self, known: Timeline, number: int, position: int) -> Iterator[Packet[VideoStream]]:
         """Packets from the keyframe with this number on, each with the times that it has in a file read through."""
@@ -489,6 +542,8 @@ class Reading:
             if not found or (packet.size and (number >= len(known.size_N) or packet.size != known.size_N[number])):
                 raise OutOfStepError
             if packet.size:
+                if any(number < join <= number + _BEFORE_JOIN for join in known.joined):
+                    self._trusted.add(id(packet))
                 packet.pts = None if known.pts_N[number] == _NONE else known.pts_N[number]
                 packet.dts = None if known.dts_N[number] == _NONE else known.dts_N[number]
                 number += 1
@@ -522,12 +577,11 @@ class Reading:
         """Sound frames with their times, and None for those left out.
 
         The decoder gives frames in presentation order. Where a container only has decode times (AVI), their
-        stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame.
+        stamps are shuffled among neighbours: the earliest stamp belongs to the earliest frame. One whose stamp is that
+        of the frame before, or a little earlier, is given half way to the next one.
         """
-        stamp = -self._step
-        for number, frame in chain(self._sound_frames(packets), repeat((0, None))):
+        for stamp, number, frame in chain(self._stamped(self._sound_frames(packets)), repeat((0.0, 0, None))):
             if frame is not None:
-                stamp = stamp + self._step if frame.pts is None else self._seconds(frame.pts)
                 heapq.heappush(self._stamps, stamp)
                 self._waiting.append((frame, stamp, number))
                 if len(self._waiting) <= _REORDER:
@@ -536,15 +590,39 @@ class Reading:
                 yield from ((lost, None) for lost in self._left_out(float("inf")))
                 return
             earliest, (shown, _, _) = heapq.heappop(self._stamps), self._waiting.popleft()
+            if self._given - _BACK_SECONDS < earliest <= self._given + _ROUNDING:
+                later = (stamp for stamp in self._stamps if stamp > self._given + _ROUNDING)
+                earliest = self._given + (min(later, default=self._given + self._step) - self._given) / 2
             if self._lost:
                 yield from ((lost, None) for lost in self._left_out(earliest))
-            if earliest > self._given + 1e-9:  # later by more than rounding
+            if earliest > self._given + _ROUNDING:
                 self._given = earliest
                 yield earliest, shown
 
+    def _stamped(self, frames: Iterator[tuple[int, VideoFrame]]) -> Iterator[tuple[float, int, VideoFrame]]:
+        """Frames with their times in seconds. One without a time follows the one before, and the first few precede the
+        first one with a time: in Matroska they may be before the clock's start. Where none has a time, the first is at
+        0.
+        """
+        early: deque[tuple[int, VideoFrame]] = deque(maxlen=_REORDER)
+        stamp = -self._step if self._file.stream.start_time is None else None
+        for number, frame in frames:
+            if frame.pts is not None:
+                stamp = self._seconds(frame.pts)
+            elif stamp is not None:
+                stamp += self._step
+            else:
+                early.append((number, frame))
+                continue
+            while early:
+                yield stamp - len(early) * self._step, *early.popleft()
+            yield stamp, number, frame
+        for place, late in enumerate(early):
+            yield place * self._step, *late
+
     def _left_out(self, until: float) -> list[float]:
         """The times of frames that were left out before ``until``, each once."""
-        out = sorted({t for t in self._lost if self._given + 1e-9 < t < until - 1e-9})
+        out = sorted({t for t in self._lost if self._given + _ROUNDING < t < until - _ROUNDING})
         self._lost = [t for t in self._lost if t >= until]
         return out
 
@@ -599,7 +677,7 @@ class Reading:
             if not packet.size and packet.dts is None:
                 break  # PyAV's last one, with which the decoder is emptied below
             shown = packet.dts if packet.pts is None else packet.pts
-            if shown is not None and not packet.is_discard:
+            if shown is not None and not packet.is_discard and not is_hidden(packet):
                 self._fed[number] = self._seconds(shown)
             if packet.pts is not None:
                 self._number_of[packet.pts] = number
@@ -617,12 +695,14 @@ class Reading:
             yield from self._file.stream.codec_context.decode(None)  # frames still in the decoder
 
 
-def fault_of_next(frames: Iterator[tuple[float, VideoFrame | None]], pts: float) -> str:
+def fault_of_next(frames: Iterator[tuple[float, VideoFrame | None]], pts: float, size: tuple[int, int]) -> str:
     """Why the next frame of :meth:`Reading.since` is not one that another decoder may show at ``pts`` seconds as it is;
-    empty where it is."""
+    empty where it is. ``size`` is :attr:`Reading.size`."""
     seconds, frame = next(frames, (math.nan, None))
     if not abs(seconds - pts) <= _SAME_TIME_SECONDS:
         return "frames are missing or damaged, or have other times"
     if frame is None:
         return "frames are damaged"
+    if (frame.width, frame.height) != size:
+        return "frames are cropped in another way, or change their size"
     return "frames are interlaced" if frame.interlaced_frame else ""

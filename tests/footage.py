@@ -6,6 +6,8 @@ write_video(path, shots=(40, 30))                   two shots of different brigh
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -69,7 +71,7 @@ def write_video(
     path: Path,
     *,
     frames: int = 60,
-    fps: int = 30,
+    fps: int | Fraction = 30,
     size: tuple[int, int] = (160, 96),
     codec: str = "libx264",
     pixels: str = "yuv420p",
@@ -87,7 +89,7 @@ def write_video(
     shot_of = [shot for shot, length in enumerate(shots) for _ in range(length)] or [0] * len(
         milliseconds or range(frames)
     )
-    unit = Fraction(1, 1000) if milliseconds else Fraction(1, fps)
+    unit = Fraction(1, 1000) if milliseconds else 1 / Fraction(fps)
     with av.open(str(path), "w", options=muxing or {}) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pixels
@@ -110,7 +112,7 @@ class Picture:
     """A video stream for :func:`write_streams`: numbered frames, the first of them shown at ``start`` seconds.
 
     ``shape`` is the stored pixels' (SAR): a picture of ``size`` is stored narrower by as much. ``offset`` is added to
-    the frames' numbers, and ``default`` is the stream's flag.
+    the frames' numbers, and ``default`` is the stream's flag. ``rotation`` is in degrees counterclockwise.
     """
 
     frames: int = 60
@@ -122,6 +124,7 @@ class Picture:
     shape: Fraction = Fraction(1)
     offset: int = 0
     rotation: int = 0
+    mirrored: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -146,8 +149,8 @@ def _stream(container: Any, picture: Picture) -> Any:
     stream.pix_fmt, stream.thread_count = "yuv420p", 1
     stream.codec_context.sample_aspect_ratio = picture.shape
     stream.disposition = Disposition.default if picture.default else Disposition(0)
-    if picture.rotation:
-        stream.set_display_rotation(picture.rotation)
+    if picture.rotation or picture.mirrored:
+        stream.set_display_rotation(picture.rotation, hflip=picture.mirrored)
     return stream
 
 
@@ -258,3 +261,99 @@ def write_interlaced(path: Path, *, codec: str, options: Mapping[str, str], orde
             container.mux(stream.encode(flagged.reformat(format=stream.pix_fmt) if codec == "prores_ks" else flagged))
         container.mux(stream.encode(None))
     return path
+
+
+def filtered(path: Path, copy: Path, words: str) -> Path:
+    """A copy whose video packets went through a bitstream filter of FFmpeg, named with its options."""
+    with av.open(str(path)) as source, av.open(str(copy), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        change = av.BitStreamFilterContext(words, source.streams.video[0], stream)
+        for packet in source.demux(video=0):
+            for changed in change.filter(packet if packet.size else None):  # the last one is empty
+                changed.stream = stream
+                out.mux(changed)
+    return copy
+
+
+def remuxed(path: Path, copy: Path, *, packets_per_second: int) -> Path:
+    """A bare video stream in a container, its packets at a constant rate in the order in which they are shown."""
+    with av.open(str(path)) as source, av.open(str(copy), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                packet.stream, packet.time_base = stream, Fraction(1, packets_per_second)
+                packet.pts, packet.dts, packet.duration = number, number, 1
+                out.mux(packet)
+    return copy
+
+
+def with_edits(path: Path, copy: Path, edits: Sequence[tuple[int, int]]) -> Path:
+    """A copy of an MP4 file, whose index is at its end, with other edits: (milliseconds, first tick of the track)."""
+    content = bytearray(path.read_bytes())
+    at = content.index(b"elst") - 4
+    before = int.from_bytes(content[at : at + 4], "big")
+    entries = b"".join(struct.pack(">Iihh", length, first, 1, 0) for length, first in edits)
+    content[at : at + before] = box = struct.pack(">I4sII", 16 + len(entries), b"elst", 0, len(edits)) + entries
+    for name in (b"edts", b"trak", b"moov"):
+        size = content.rindex(name, 0, at) - 4
+        longer = int.from_bytes(content[size : size + 4], "big") + len(box) - before
+        content[size : size + 4] = longer.to_bytes(4, "big")
+    copy.write_bytes(content)
+    return copy
+
+
+def write_field_pairs(path: Path, *, frames: int, order: str) -> Path:
+    """A bare H.264 stream, 160x96 at 25 a second, each field of which is coded as a picture of its own (PAFF), as no
+    encoder here does. Every macroblock has its samples as they are (I_PCM)."""
+    width, height = 160, 96
+    # ITU-T H.264, 7.3.2.1 and E.1.1: Main profile, level 3, order counts of 8 bits, frames or fields, 50 ticks/s.
+    sps = _bits("77:8 0:8 30:8 u0 u0 u0 u4 u1 0:1", f"u{width // 16 - 1} u{height // 32 - 1}", "0:1 0:1 1:1 0:1 1:1")
+    sps += _bits("0:4 1:1 1:32 50:32 1:1 0:1 0:1 0:1 1:1 1:1 u0 u0 u10 u10 u0 u1")
+    pps = _bits("u0 u0 0:1 0:1 u0 u0 u0 0:1 0:2 u0 u0 u0 1:1 0:1 0:1")
+    stream = b""
+    for number in range(frames):
+        picture = av.VideoFrame.from_ndarray(painted(number, 40, (width, height)), format="rgb24")
+        planes = picture.reformat(format="yuv420p").to_ndarray()
+        luma, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+        stream += _nal(0x67, sps + "1") + _nal(0x68, pps + "1")
+        for later in range(2):
+            bottom = later if order == "tff" else 1 - later
+            y, uv = luma[bottom::2], chroma[:, bottom::2]
+            # 7.3.3: an IDR picture's first field, and a field of the same frame behind it, which refers to nothing.
+            head = _bits("u0 u7 u0 0:4 1:1", f"{bottom}:1", f"u{number % 2}" if not later else "", f"{later}:8")
+            head += _bits("0:1" if later else "0:1 0:1", "u0 u1")
+            coded = b""
+            for row in range(0, height // 2, 16):
+                for column in range(0, width, 16):
+                    head += _bits("u25")
+                    coded += _packed(head) + y[row : row + 16, column : column + 16].tobytes()
+                    half = (slice(row // 2, row // 2 + 8), slice(column // 2, column // 2 + 8))
+                    coded += uv[0][half].tobytes() + uv[1][half].tobytes()
+                    head = ""
+            stream += _nal(0x61 if later else 0x65, "1", before=coded)
+    path.write_bytes(stream)
+    return path
+
+
+def _bits(*words: str) -> str:
+    """``value:width`` and, as Exp-Golomb codes, ``uvalue``."""
+    out = ""
+    for word in " ".join(words).split():
+        if word.startswith("u"):
+            code = format(int(word[1:]) + 1, "b")
+            out += "0" * (len(code) - 1) + code
+        else:
+            value, _, width = word.partition(":")
+            out += format(int(value), f"0{width}b")
+    return out
+
+
+def _packed(bits: str) -> bytes:
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+def _nal(kind: int, bits: str, *, before: bytes = b"") -> bytes:
+    """A NAL unit with its start code, and 3 behind two zeros wherever it could be taken for one."""
+    content = re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", before + _packed(bits))
+    return b"\0\0\0\1" + bytes([kind]) + content

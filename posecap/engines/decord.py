@@ -24,7 +24,7 @@ _MOST_FRAMES = 2_000_000
 class Decord(Engine):
     """Reads constant-rate files from their first frame on, on one thread, and leaves the rest to the next decoder.
 
-    Decord 0.6.0 was checked frame by frame against PyAV, and seven of its faults are avoided:
+    Decord 0.6.0 was checked frame by frame against PyAV, and eight of its faults are avoided:
 
     * Seeking gives frames two or three too late where frames are shown before their keyframe (open GOPs, MPEG-4 and
       MPEG-2 with B frames), and fails in HEVC. So this engine never seeks: it gives up a span that begins later than
@@ -33,6 +33,8 @@ class Decord(Engine):
       confirm a constant frame rate, from which exact times follow; any other file is given up.
     * It makes room for as many frames as a container states, or as its duration would hold, at once, and the process
       ends where memory does not have it. So files that state millions, or neither, are not read.
+    * It turns pictures as the container says, and mirrors none. So a file with mirrored frames, or with frames that say
+      themselves how to turn them, is not accepted.
     * It says nothing of damage, and gives smeared frames for sound ones; nor does it say which are interlaced. So the
       same packets go through PyAV first, which makes no pictures of them (a fifth to a half of Decord's own time): a
       file of which one frame is damaged, interlaced, missing or shown at another time is given up.
@@ -82,7 +84,7 @@ class Decord(Engine):
             media.codec in self.codecs
             and media.container in self.containers
             and media.video_streams == 1
-            and not media.interlaced
+            and not (media.interlaced or media.mirrored or media.turned_by_frames)
         )
         frames = media.frame_count or (media.seconds or math.inf) * media.fps
         return known and media.fps > 0 and frames <= _MOST_FRAMES and find_spec("decord") is not None
@@ -139,7 +141,7 @@ def _check(path: Path, pts_T: Seconds, *, block_frames: int) -> None:
     with soundness(path) as reading:
         checked = reading.since(0.0)
         for number, pts in enumerate(pts_T.tolist()):
-            if fault := fault_of_next(checked, pts):
+            if fault := fault_of_next(checked, pts, reading.size):
                 raise DecoderGaveUpError(fault)
             if number % block_frames == 0:
                 reading.restart_clock()

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
+from struct import Struct
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -15,14 +17,16 @@ from posecap.interfaces import Frames
 from posecap.stage import Engine, Reject
 from posecap.types import Media, Pixels, Span
 from posecap.video import displayed_size, frame_rate
-from posecap.video_file import INDEXED, LONGEST_SECONDS, Reading, VideoFile, opened, timeline
+from posecap.video_file import BARE, INDEXED, LONGEST_SECONDS, Reading, VideoFile, opened, timeline
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.filter import Graph
+    from av.sidedata.sidedata import SideData
+    from av.video.codeccontext import VideoCodecContext
     from av.video.reformatter import VideoReformatter
 
-_STATE_SECONDS = (*INDEXED, "matroska,webm", "flv")
+_STATE_SECONDS = (INDEXED, "avi", "matroska,webm", "flv")
 """Containers whose header states a duration that can be believed. MPEG streams state none, and ASF adds its preroll."""
 _CUT_OFF_SECONDS = 1.0
 """A container that promises so much more than its last packet reaches is taken for cut off. A free choice."""
@@ -83,8 +87,8 @@ class PyAV(Engine):
         with opened(path, side_at_most=self.side_at_most) as file:
             context = file.stream.codec_context
             first = _first_frame(file)
-            # Only a decoded frame has the rotation of every kind of container.
-            rotation = 0 if first is None else round(-first.rotation / 90) * 90 % 360
+            # Only a decoded frame has the orientation of every kind of container, and that of the stream itself.
+            rotation, mirrored = (0, False) if first is None else _orientation(first)
             shape = _sample_aspect_ratio(file)
             if not context.width or not context.height:  # the decoder may correct what the container says
                 raise Reject("undecodable", "the stream gives the video no size")
@@ -99,27 +103,43 @@ class PyAV(Engine):
                 rotation_degrees=rotation,
                 seconds=_stated_seconds(file),
                 container=file.container.format.name,
-                frame_count=max(0, file.stream.frames),
                 stream=file.stream.index,
                 video_streams=file.video_streams,
                 sample_aspect_ratio=(shape.numerator, shape.denominator),
                 starts_seconds=file.starts_seconds,
                 interlaced=first is not None and first.interlaced_frame,
+                mirrored=mirrored,
+                turned_by_frames=(rotation > 0 or mirrored) and self._says_orientation(path),
             )
-            is_indexed = media.container in INDEXED and media.seconds is not None and media.frame_count > 0
-        return media if is_indexed else self._measured(path, media)
+            per_frame = 2 if media.interlaced and self._has_field_packets(path) else 1
+            if media.container == INDEXED and media.seconds and file.stream.frames > 0 and per_frame == 1:
+                return _indexed(file, media)
+        return self._measured(path, media, per_frame)
 
-    def _measured(self, path: Path, media: Media) -> Media:
-        """``media`` with what the packets say of length, rate, number of frames and joints."""
+    def _says_orientation(self, path: Path) -> bool:
+        """Whether the first frame has its orientation from the stream itself, and not from the container."""
+        _, frames = _first_frames(path, self.side_at_most)
+        return bool(frames) and _orientation(frames[0]) != (0, False)
+
+    def _has_field_packets(self, path: Path) -> bool:
+        """Whether each field of the first frames has a packet of its own, as often in H.264 of MPEG-TS."""
+        packets, frames = _first_frames(path, self.side_at_most)
+        return 0 <= packets - 2 * len(frames) <= 1
+
+    def _measured(self, path: Path, media: Media, per_frame: int) -> Media:
+        """``media`` with what the packets say of length, rate, number of frames and joints; ``per_frame`` packets are a
+        frame."""
         found = timeline(path, side_at_most=self.side_at_most, seconds_at_most=self.seconds_per_block)
-        seconds = found.ends_seconds
+        # Of a bare stream each packet has taken the time of a frame.
+        share = 1 / per_frame if media.container in BARE else 1.0
+        lasts, seconds = share * (found.last_seconds - found.first_seconds), share * found.ends_seconds
         if media.container in _STATE_SECONDS and (media.seconds or 0.0) > found.file_ends_seconds + _CUT_OFF_SECONDS:
             seconds = media.seconds or 0.0
         return replace(
             media,
-            fps=frame_rate(found.frame_count, found.last_seconds - found.first_seconds, stated=media.fps),
+            fps=frame_rate(found.frame_count, lasts, stated=media.fps * per_frame) / per_frame,
             seconds=seconds if 0 < seconds < LONGEST_SECONDS else None,
-            frame_count=found.frame_count,
+            frame_count=-(-found.frame_count // per_frame),
             starts_seconds=max(0.0, found.first_seconds),
             joins=found.joins,
         )
@@ -127,7 +147,7 @@ class PyAV(Engine):
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
-        Frames whose time does not come after the one before are left out.
+        Frames that are shown more than 0.1 s before the one that was decoded before are left out.
 
         Raises:
             Reject: ``undecodable`` or ``too_large``.
@@ -148,7 +168,7 @@ class PyAV(Engine):
                     block.damaged.append(seconds)
                     continue
                 shown = fields.of(frame) if frame.interlaced_frame else frame
-                block.append(_image(shown, scaler, media.rotation_degrees, size), seconds, shown is not frame)
+                block.append(_image(shown, scaler, media, size), seconds, shown is not frame)
                 if len(block.images) == self.block_frames:
                     yield block.frames()
                     block = _Block(size)
@@ -170,6 +190,62 @@ def _stated_seconds(file: VideoFile) -> float | None:
         begins = float(file.zero) if file.container.format.name == "matroska,webm" else 0.0
         seconds = file.container.duration / 1e6 - begins
     return seconds if seconds and 0 < seconds < LONGEST_SECONDS else None
+
+
+def _indexed(file: VideoFile, media: Media) -> Media:
+    """``media`` with what the index of an MP4 file says of the frames that are shown, without those that its edit lists
+    leave out. The file's own statement of its end is believed as far as its last frame can reach.
+    """
+    times = sorted(e.timestamp for e in file.stream.index_entries if e.size and not e.is_discard)
+    if not times or media.seconds is None:
+        return media
+    steps = [after - before for before, after in pairwise(times)]
+    unit, most = float(file.unit), max((*steps, file.step)) * float(file.unit)
+    end = media.starts_seconds + (times[-1] - times[0] + file.step) * unit
+    believed = end - most <= media.seconds <= end + max(_CUT_OFF_SECONDS, most)
+    seconds = media.seconds if believed or not 0 < end < LONGEST_SECONDS else end
+    return replace(media, frame_count=len(times), seconds=seconds)
+
+
+def _first_frames(path: Path, side_at_most: int) -> tuple[int, list[VideoFrame]]:
+    """How many of the first packets a decoder that knows nothing of the container decoded, and what frames it gave."""
+    import av
+
+    with opened(path, side_at_most=side_at_most) as file:
+        context = file.stream.codec_context
+        bare = cast("VideoCodecContext", av.CodecContext.create(context.codec, "r"))
+        bare.extradata, bare.options = context.extradata, context.options
+        packets = 0
+        frames: list[VideoFrame] = []
+        with suppress(av.error.FFmpegError):
+            for packet in islice(file.container.demux(file.stream), _FIRST_PACKETS):
+                packets += packet.size > 0
+                frames += bare.decode(packet if packet.size else None)
+            frames += bare.decode(None)
+        return packets, frames
+
+
+_FIRST_PACKETS = 32
+"""Twice as many as a decoder of H.264 or HEVC may hold before it gives the first frame."""
+
+
+def _orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """Degrees clockwise by which a frame is turned for display, in steps of 90, and whether it is then mirrored.
+
+    Both follow from the signs of its display matrix (p, q) -> (a p + c q, b p + d q); one that turns by another angle
+    is taken for the nearest.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None or len(content := bytes(cast("SideData", matrix))) < _MATRIX.size:
+        return 0, False
+    a, b, _, c, d, *_ = _MATRIX.unpack(content[: _MATRIX.size])
+    on_its_side = abs(a) + abs(d) < abs(b) + abs(c)
+    rotation = (90 if b >= 0 else 270) if on_its_side else (0 if d >= 0 else 180)
+    return rotation, a * d - b * c < 0
+
+
+_MATRIX = Struct("=9i")
+"""FFmpeg's ``AVDisplayMatrix``: 3 x 3 numbers of 32 bits in the machine's order of bytes."""
 
 
 def _sample_aspect_ratio(file: VideoFile) -> Fraction:
@@ -254,12 +330,13 @@ class _FirstFields:
         return cast("VideoFrame", fields[-1])
 
 
-def _image(frame: VideoFrame, scaler: VideoReformatter, rotation_degrees: int, size: tuple[int, int]) -> Pixels:
+def _image(frame: VideoFrame, scaler: VideoReformatter, media: Media, size: tuple[int, int]) -> Pixels:
     """(H, W, 3) uint8 RGB, scaled before it is turned: fewer pixels to move.
 
     ``scaler`` is one for the whole video: a frame's own would be set up anew with every frame.
     """
-    turns = rotation_degrees // 90
+    turns = media.rotation_degrees // 90
     width, height = size[::-1] if turns % 2 else size
     pixels = np.asarray(scaler.reformat(frame, width=width, height=height, format="rgb24").to_ndarray(), np.uint8)
-    return np.rot90(pixels, -turns) if turns else pixels
+    turned = np.rot90(pixels, -turns) if turns else pixels
+    return turned[:, ::-1] if media.mirrored else turned

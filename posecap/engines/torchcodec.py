@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from itertools import dropwhile
 from pathlib import Path
@@ -36,6 +37,7 @@ class TorchCodec(Engine):
     (:class:`posecap.interfaces.DecoderGaveUpError`), where
 
     * its number of frames is not the prober's;
+    * its pictures are mirrored, or turned by what the frames say and not the container;
     * its frames are interlaced, of which it shows both fields at once;
     * two recordings were joined (``Media.joins``), of which it shows the second at the times of the first;
     * the container is none of ``containers`` (FFmpeg's names, as in :class:`posecap.types.Media`). TorchCodec takes no
@@ -45,8 +47,8 @@ class TorchCodec(Engine):
       the same packets go through PyAV, which makes no pictures of them.
 
     TorchCodec loads the FFmpeg (4 to 8) of the machine, which its wheel does not bring, and whose version changes
-    pixels by a level here and there. On a GPU it scales and converts colours in other ways: builds are the same only
-    among machines of one kind.
+    pixels by a level here and there; so it is in the fingerprint (:attr:`libraries`). On a GPU it scales and converts
+    colours in other ways: builds are the same only among machines of one kind.
 
     Args:
         device: ``cpu``, or a GPU as PyTorch names it, such as ``cuda``; frames are then decoded by NVDEC where it knows
@@ -72,6 +74,11 @@ class TorchCodec(Engine):
         if self.block_frames < 1:
             raise ValueError(f"TorchCodec: block_frames is {self.block_frames}, and must be at least 1")
 
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """The major version of the FFmpeg that TorchCodec loads on this machine."""
+        return {"ffmpeg of torchcodec": _ffmpeg_version()}
+
     def load(self) -> None:
         """Load the library.
 
@@ -81,7 +88,8 @@ class TorchCodec(Engine):
         _library()
 
     def accepts(self, media: Media) -> bool:
-        return media.container in self.containers and media.frame_count > 0 and not (media.joins or media.interlaced)
+        unusual = media.joins or media.interlaced or media.mirrored or media.turned_by_frames
+        return media.container in self.containers and media.frame_count > 0 and not unusual
 
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
@@ -119,7 +127,7 @@ class TorchCodec(Engine):
                     first, reached = first + len(pts), float(pts[-1])
                     wanted = np.array([span is None or span.holds(t) for t in pts.tolist()])
                     for time in pts[wanted].tolist():
-                        if fault := fault_of_next(checked, time):
+                        if fault := fault_of_next(checked, time, reading.size):
                             raise DecoderGaveUpError(fault)
                     reading.restart_clock()
                     if wanted.any():
@@ -182,6 +190,16 @@ def _library() -> tuple[Any, Any]:
     if find_spec("torchvision"):  # TorchCodec imports it where it is installed, to know its transforms
         ensure_torchvision()
     return torchcodec.decoders, torchcodec.transforms
+
+
+@cache
+def _ffmpeg_version() -> str:
+    """TorchCodec states no more than the major version; "not found" where it finds no FFmpeg or is not installed."""
+    try:
+        import torchcodec
+    except (ImportError, RuntimeError, OSError):  # as in _library
+        return "not found"
+    return str(torchcodec.ffmpeg_major_version or "not found")
 
 
 def _no_ffmpeg() -> ModuleNotFoundError:

@@ -14,9 +14,12 @@ from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.local_file import LocalFile
 from posecap.engines.minilm import MiniLM
 from posecap.engines.mmpose import RTMPose
+from posecap.engines.pyav import PyAV
+from posecap.engines.torchcodec import TorchCodec
 from posecap.engines.ytdlp import YtDlp
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
 from posecap.stage import Engine, Resources, Stage
+from posecap.stages.decode import Decode
 from posecap.stages.download import Download
 from posecap.stages.pack import Embed
 from posecap.stages.pose import Pose
@@ -105,6 +108,18 @@ def test_the_demo_names_its_packages_and_weights() -> None:
     }
     assert all(len(sha256) == 64 for sha256 in lineage["weights"].values())
     assert load_pipeline(DEFAULT).fingerprint() == load_pipeline(DEFAULT).fingerprint()
+
+
+def test_shared_libraries_of_the_machine_are_in_the_lineage(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = set()
+    for version in ("6", "7"):
+        monkeypatch.setattr("posecap.engines.torchcodec._ffmpeg_version", lambda version=version: version)
+        stages = load_pipeline(DEFAULT).stages
+        codec = [replace(s, decoders=(TorchCodec(), PyAV())) if isinstance(s, Decode) else s for s in stages]
+        pipeline = Pipeline(tuple(codec))
+        assert pipeline.lineage()["packages"]["ffmpeg of torchcodec"] == version
+        prints.add(pipeline.fingerprint())
+    assert len(prints) == 2
 
 
 def test_a_weights_file_of_ones_own_is_known_by_its_content(tmp_path: Path) -> None:

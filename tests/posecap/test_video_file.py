@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -18,17 +15,23 @@ from av.stream import Disposition
 
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
-from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
+from posecap.engines.torchcodec import TorchCodec
+from posecap.interfaces import DecoderGaveUpError, Frames
 from posecap.stage import Reject
 from posecap.stages.decode import Decode, Split
 from posecap.types import Clip, CutVideo, Span
 from posecap.video_file import Reading, opened
+from tests.decoders import check_times, installed, read
 from tests.footage import (
     Picture,
+    filtered,
     numbers,
     overwritten,
     painted,
+    remuxed,
     video,
+    with_edits,
+    write_field_pairs,
     write_interlaced,
     write_rough_video,
     write_streams,
@@ -49,27 +52,24 @@ def codec(suffix: str) -> str:
     return CODECS.get(suffix, "libx264")
 
 
-def read(decoder: Decoder, path: Path, span: Span | None = None, size: tuple[int, int] = SIZE) -> Frames:
-    blocks = list(decoder.frames(path, PyAV().probe(path), span=span, size=size))
-    if not blocks:
-        return Frames(np.zeros((0, *size[::-1], 3), np.uint8), np.zeros(0))
-    return Frames(np.concatenate([b.frames_THW3 for b in blocks]), np.concatenate([b.pts_T for b in blocks]))
-
-
 def cut_of(path: Path, start: float | None = None, end: float | None = None) -> CutVideo:
     (cut,) = Split(shortest_seconds=0.2)(video(path, start=start, end=end))
     return cut
 
 
 def clips(path: Path, start: float | None = None, end: float | None = None) -> Sequence[Clip]:
-    return [found for found in DECODE(cut_of(path, start, end)) if isinstance(found, Clip)]
+    found = [found for found in DECODE(cut_of(path, start, end)) if isinstance(found, Clip)]
+    for clip in found:
+        check_times(path, clip.pts_T)
+    return found
 
 
 def agreeing(path: Path) -> dict[str, Frames]:
-    """What each decoder gives that takes the file, by its name; they must give the same frames at the same times."""
-    found = {}
-    for decoder in DECODERS:
-        if decoder.accepts(PyAV().probe(path)):
+    """What each decoder gives that takes the file, by its name; they must give the same frames at the same times, all
+    those that a player shows."""
+    found, media = {}, PyAV().probe(path)
+    for decoder in (*DECODERS, TorchCodec()):
+        if installed(decoder) and decoder.accepts(media):
             try:
                 found[decoder.name] = read(decoder, path)
             except DecoderGaveUpError:
@@ -78,24 +78,8 @@ def agreeing(path: Path) -> dict[str, Frames]:
     for frames in found.values():
         assert numbers(frames.frames_THW3) == numbers(wanted.frames_THW3)
         np.testing.assert_allclose(frames.pts_T, wanted.pts_T, rtol=0, atol=1e-6)
-    if shutil.which("ffprobe"):
-        probed = ffprobe_times(path)
-        known = ~np.isnan(probed)
-        assert len(probed) == len(wanted.pts_T)
-        np.testing.assert_allclose(wanted.pts_T[known], probed[known], rtol=0, atol=0.0011)
+    assert media.frame_count == len(wanted.pts_T) + len(wanted.damaged)
     return found
-
-
-def ffprobe_times(path: Path) -> np.ndarray:
-    """Presentation times of the best stream's frames, counted as ``ffmpeg -ss`` counts; NaN where it says none."""
-    stream = str(PyAV().probe(path).stream)
-    wanted = "frame=best_effort_timestamp_time:format=start_time"
-    command = ["ffprobe", "-v", "error", "-of", "json", "-select_streams", stream, "-show_entries", wanted, str(path)]
-    probed = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    start = float(probed["format"]["start_time"])
-    if -0.03 < start < 0:  # Older versions count from the silence with which sound encoders begin.
-        start = 0.0
-    return np.array([float(frame.get("best_effort_timestamp_time", "nan")) - start for frame in probed["frames"]])
 
 
 # Displayed geometry.
@@ -139,6 +123,45 @@ def test_stretched_pictures_are_turned(tmp_path: Path, rotation: int) -> None:
     for decoder in DECODERS:
         shown = read(decoder, path, size=size).frames_THW3[1]
         assert np.abs(shown.astype(int) - wanted).mean() < 6
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("said_by", ["container", "frames"])
+def test_mirrored_pictures_are_mirrored(tmp_path: Path, rotation: int, said_by: str) -> None:
+    """As selfie cameras write them. Degrees are counterclockwise. A container's picture is mirrored after it is turned,
+    one by a message of H.264 (SEI) before."""
+    upright = write_streams(tmp_path / "upright.mp4", Picture(frames=3))
+    path = tmp_path / "mirrored.mp4"
+    if said_by == "container":
+        write_streams(path, Picture(frames=3, rotation=rotation, mirrored=True))
+    else:
+        words = f"display_orientation=insert:rotate={rotation}:flip=horizontal"
+        filtered(upright, path, f"h264_metadata={words}")
+    media = PyAV().probe(path)
+    assert (media.mirrored, media.turned_by_frames) == (True, said_by == "frames")
+    assert (media.width, media.height) == (SIZE[::-1] if rotation % 180 else SIZE)
+    wanted = read(PyAV(), upright).frames_THW3[1]
+    if said_by == "container":
+        wanted = np.rot90(wanted, rotation // 90)[:, ::-1]
+    else:
+        wanted = np.rot90(wanted[:, ::-1], rotation // 90)
+    shown = read(PyAV(), path, size=(media.width, media.height)).frames_THW3[1]
+    assert np.abs(shown.astype(int) - wanted).mean() < 6
+    assert list(agreeing(path)) == ["pyav"]
+
+
+def test_pictures_that_are_cropped_at_the_left_are_so_to_the_pixel(tmp_path: Path) -> None:
+    """FFmpeg crops no further there than keeps its memory aligned, unless it is asked to."""
+    whole = write_streams(tmp_path / "whole.mp4", Picture(frames=3))
+    path = filtered(whole, tmp_path / "cropped.mp4", "h264_metadata=crop_left=20:crop_right=30:crop_bottom=8")
+    media = PyAV().probe(path)
+    assert (media.width, media.height) == (110, 88)
+    shown = read(PyAV(), path, size=(110, 88)).frames_THW3[1]
+    assert np.abs(shown.astype(int) - read(PyAV(), whole).frames_THW3[1, :88, 20:130]).mean() < 3
+    for decoder in (Decord(), TorchCodec()):
+        if installed(decoder) and decoder.accepts(media):
+            with pytest.raises(DecoderGaveUpError, match="cropped"):
+                read(decoder, path)
 
 
 def test_absurd_shapes_are_no_shapes(tmp_path: Path) -> None:
@@ -306,6 +329,141 @@ def test_the_clock_goes_on_over_a_join(tmp_path: Path, suffix: str, second: floa
     assert numbers(late.frames_THW3) == numbers(found.frames_THW3)[150:180]
 
 
+def test_a_span_that_is_sought_has_the_frames_before_a_join_too(tmp_path: Path) -> None:
+    """FFmpeg calls them damaged, as the numbering of packets breaks off there."""
+    parts = [write_streams(tmp_path / f"{n}.ts", Picture(frames=90, offset=90 * n)) for n in range(3)]
+    path = tmp_path / "joined.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    through = read(PyAV(), path)
+    assert numbers(through.frames_THW3) == list(range(270))
+    found = read(PyAV(), path, Span(4.5, 6.5))
+    assert numbers(found.frames_THW3) == list(range(135, 195))
+
+
+def test_joined_matroska_files_lose_no_frame(tmp_path: Path) -> None:
+    """Their frames are shown later than their decoding times say: a clock that went on from those would put the first
+    frames of the second file among the last of the first."""
+    options = {"x264-params": "keyint=30:bframes=3:b-adapt=0"}
+    parts = [write_streams(tmp_path / f"{n}.mkv", Picture(offset=60 * n, options=options)) for n in range(2)]
+    path = tmp_path / "joined.mkv"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert numbers(read(PyAV(), path).frames_THW3) == list(range(120))
+    assert PyAV().probe(path).joins == pytest.approx((2.0,), abs=0.01)
+
+
+# Edit lists, and what containers say of their own length.
+
+
+def test_an_edit_list_leaves_frames_out(tmp_path: Path) -> None:
+    """Two edits; with B frames, the decoding times of the second begin before those of the first one's last frames."""
+    options = {"x264-params": "keyint=30:bframes=3:b-adapt=0"}
+    whole = write_streams(tmp_path / "whole.mp4", Picture(frames=120, options=options))
+    delay, tick = 1024, 512  # two frames, which the first edit of the file leaves out of its decoding times
+    edits = [(1000, delay + 15 * tick), (1000, delay + 60 * tick)]
+    path = with_edits(whole, tmp_path / "edited.mp4", edits)
+    media = PyAV().probe(path)
+    assert (media.frame_count, media.seconds, media.joins) == (60, pytest.approx(2.0), ())
+    shown = agreeing(path)["pyav"]
+    assert numbers(shown.frames_THW3) == [*range(15, 45), *range(60, 90)]
+    (clip,) = clips(path, 1.2, 1.6)
+    assert set(numbers(clip.frames_THW3)) <= set(range(60, 90))
+
+
+@pytest.mark.parametrize(("place", "length"), [(b"mdhd", 100), (b"mdhd", 10**7)])
+def test_an_mp4_that_states_a_false_length_ends_with_its_last_frame(tmp_path: Path, place: bytes, length: int) -> None:
+    path = write_streams(tmp_path / "clip.mp4", Picture(frames=90))
+    content = bytearray(path.read_bytes())
+    at = content.index(place) + 20
+    content[at : at + 4] = length.to_bytes(4, "big")
+    path.write_bytes(content)
+    assert PyAV().probe(path).seconds == pytest.approx(3.0)
+    (clip,) = clips(path, 1.0, 2.0)
+    assert numbers(clip.frames_THW3) == list(range(30, 60))
+
+
+@pytest.mark.parametrize("length", [30, 120])
+def test_an_avi_that_states_a_false_number_of_frames_has_those_that_are_there(tmp_path: Path, length: int) -> None:
+    path = write_streams(tmp_path / "clip.avi", Picture(frames=90, codec="mpeg4"))
+    content = bytearray(path.read_bytes())
+    for at in (content.index(b"avih") + 24, content.index(b"strh") + 40):
+        content[at : at + 4] = length.to_bytes(4, "little")
+    path.write_bytes(content)
+    media = PyAV().probe(path)
+    assert (media.frame_count, media.fps) == (90, 30)
+    (clip,) = clips(path, 1.5, 2.5)
+    assert numbers(clip.frames_THW3) == list(range(45, 75))
+    agreeing(path)
+
+
+def test_joined_avi_files_have_the_frames_of_both(tmp_path: Path) -> None:
+    """FFmpeg reads on behind the first one, which states its own length alone."""
+    parts = [write_streams(tmp_path / f"{n}.avi", Picture(offset=60 * n, codec="mpeg4")) for n in range(2)]
+    path = tmp_path / "joined.avi"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    media = PyAV().probe(path)
+    assert (media.frame_count, media.seconds) == (120, pytest.approx(4.0))
+    (clip,) = clips(path, 2.5, 3.5)
+    assert numbers(clip.frames_THW3) == list(range(75, 105))
+
+
+def test_an_avi_that_leaves_frames_out_has_the_rate_of_those_it_has(tmp_path: Path) -> None:
+    times = [40 * n for n in range(0, 60, 2)]
+    path = write_video(tmp_path / "every_second.avi", codec="mpeg4", milliseconds=times, fps=25)
+    media = PyAV().probe(path)
+    assert (media.frame_count, media.fps) == (30, pytest.approx(12.5))
+    shown = agreeing(path)["pyav"]
+    np.testing.assert_allclose(shown.pts_T, np.array(times) / 1000, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "codec_name"), [("bare.h264", "libx264"), ("bare.hevc", "libx265")])
+def test_a_bare_stream_has_the_rate_that_it_states(tmp_path: Path, name: str, codec_name: str) -> None:
+    quiet = {"x265-params": "log-level=none"} if codec_name == "libx265" else {}
+    path = write_video(tmp_path / name, codec=codec_name, fps=50, options=quiet)
+    assert PyAV().probe(path).fps == 50
+    np.testing.assert_allclose(read(PyAV(), path).pts_T, np.arange(60) / 50, atol=1e-9)
+
+
+def test_frames_of_one_time_are_both_kept(tmp_path: Path) -> None:
+    """The second half way to the next one."""
+    path = tmp_path / "equal.mkv"
+    with (
+        av.open(str(write_video(tmp_path / "source.mp4", options={"bf": "0"}))) as source,
+        av.open(str(path), "w") as out,
+    ):
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                packet.stream = stream
+                packet.pts = packet.dts = 512 * (number - (number == 25))
+                out.mux(packet)
+    found = read(PyAV(), path)
+    assert numbers(found.frames_THW3) == list(range(60))
+    np.testing.assert_allclose(found.pts_T[24:27], [0.8, 0.8335, 0.867], atol=1e-3)
+
+
+def test_a_hidden_frame_is_no_frame(tmp_path: Path) -> None:
+    """VP8's "alternate reference": here a frame that is told not to be shown."""
+    path = write_video(tmp_path / "hidden.webm", codec="libvpx", options={"deadline": "realtime", "g": "20"})
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][25]
+    at = content.index(bytes(packet))
+    content[at] &= ~0x10
+    path.write_bytes(content)
+    media, found = PyAV().probe(path), read(PyAV(), path)
+    assert numbers(found.frames_THW3) == [*range(25), *range(26, 60)]
+    assert (media.frame_count, found.damaged) == (59, ())
+
+
+def test_a_slow_video_has_its_own_times(tmp_path: Path) -> None:
+    """Its B frames are shown tens of seconds after they are decoded, which is no restart of its clock."""
+    path = write_video(tmp_path / "slow.ts", frames=12, fps=Fraction(1, 10))
+    found = read(PyAV(), path)
+    assert numbers(found.frames_THW3) == list(range(12))
+    np.testing.assert_allclose(found.pts_T, 10 * np.arange(12), atol=1e-3)
+    assert PyAV().probe(path).fps == pytest.approx(0.1)
+
+
 # Rates.
 
 
@@ -416,6 +574,21 @@ def test_of_interlaced_frames_the_field_shown_first_is_given(tmp_path: Path, nam
         np.testing.assert_allclose(bright.sum(axis=1), 40, atol=3)
     (clip,) = clips(path, 0.0, 0.3)
     assert (clip.decoder, clip.deinterlaced_frames) == ("pyav", clip.frame_count)
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+@pytest.mark.parametrize("suffix", [".h264", ".ts", ".mkv"])
+def test_of_fields_that_are_coded_alone_the_first_is_given(tmp_path: Path, suffix: str, order: str) -> None:
+    """Each is a packet of its own, two of which are a frame."""
+    bare = write_field_pairs(tmp_path / "pairs.h264", frames=30, order=order)
+    path = bare if suffix == ".h264" else remuxed(bare, tmp_path / f"pairs{suffix}", packets_per_second=50)
+    media, found = PyAV().probe(path), read(PyAV(), path)
+    assert (media.interlaced, media.frame_count, media.fps) == (True, 30, pytest.approx(25, abs=0.02))
+    assert numbers(found.frames_THW3) == list(range(30))
+    np.testing.assert_allclose(found.pts_T, np.arange(30) / 25, atol=1.1e-3)
+    assert found.deinterlaced_T is not None
+    assert found.deinterlaced_T.all()
+    assert found.damaged == ()
 
 
 def test_a_progressive_video_is_left_alone(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from posecap.engines.decord import Decord
 from posecap.engines.pyav import PyAV
 from posecap.engines.torchcodec import TorchCodec
-from posecap.interfaces import Decoder, DecoderGaveUpError, Frames
+from posecap.interfaces import Decoder, DecoderGaveUpError
 from posecap.types import Span
-from tests.decoders import installed_or_skip
+from tests.decoders import installed_or_skip, read
 from tests.footage import numbers, real_video, write_video
 
 DECODERS = [Decord(), PyAV(), TorchCodec()]
@@ -42,13 +42,6 @@ def _installed(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="module", params=KINDS)
 def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_video(tmp_path_factory.mktemp("footage") / request.param, frames=90, size=SIZE, **KINDS[request.param])
-
-
-def read(decoder: Decoder, path: Path, span: Span | None = None, size: tuple[int, int] = SIZE) -> Frames:
-    media = PyAV().probe(path)
-    assert decoder.accepts(media)
-    blocks = list(decoder.frames(path, media, span=span, size=size))
-    return Frames(np.concatenate([b.frames_THW3 for b in blocks]), np.concatenate([b.pts_T for b in blocks]))
 
 
 @each_decoder
@@ -79,9 +72,7 @@ def test_gives_every_frame_once_in_order_at_its_time(decoder: Decoder, path: Pat
 def test_a_span_holds_its_start_and_not_its_end(
     decoder: Decoder, path: Path, start: float, end: float, wanted: range
 ) -> None:
-    media = PyAV().probe(path)
-    blocks = list(decoder.frames(path, media, span=Span(start, end), size=SIZE))
-    assert [n for block in blocks for n in numbers(block.frames_THW3)] == list(wanted)
+    assert numbers(read(decoder, path, Span(start, end)).frames_THW3) == list(wanted)
 
 
 @each_decoder

@@ -11,17 +11,15 @@ from posecap.engines.pyav import PyAV
 from posecap.interfaces import Prober
 from posecap.stage import PermanentError, Reject
 from posecap.types import Media, Span
+from tests import decoders
 from tests.footage import damaged, numbers, real_video, truncated, write_sound, write_video
 
 SIZE = (160, 96)
 
 
 def read(path: Path, span: Span | None = None, engine: PyAV | None = None) -> tuple[list[int], np.ndarray]:
-    engine = engine or PyAV()
-    blocks = list(engine.frames(path, engine.probe(path), span=span, size=SIZE))
-    return [n for b in blocks for n in numbers(b.frames_THW3)], np.concatenate(
-        [b.pts_T for b in blocks] or [np.zeros(0)]
-    )
+    frames = decoders.read(engine or PyAV(), path, span)
+    return numbers(frames.frames_THW3), frames.pts_T
 
 
 def refused(path: Path, engine: PyAV | None = None) -> Reject:
