@@ -14,6 +14,7 @@ from typing import Any
 
 from posecap import legacy
 from posecap.files import scratch_folder, unused_path
+from posecap.leakage import audit_recorded
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest
 from posecap.outcomes import LabelStats, StageOrder, StageStats
@@ -72,6 +73,7 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
         stage_stats=stage_stats,
         index=read_index_columns(storage),
         files=tuple(listed_files(storage)),
+        audit=audit_recorded(storage),
     )
     write_summary(storage, CARD_FILE, make_card(info))
     write_summary(storage, CROISSANT_FILE, make_croissant(info, published=run.ended.date()))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips
+from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips, read_groups
+from posecap.shards import Dataset
 from posecap.storage import Location
 
 Kind = Literal["source_video", "near_duplicate", "group"]
@@ -44,9 +45,10 @@ class Audit:
 
     Args:
         clips, splits: of the dataset.
-        signed: clips with a signature; the others are compared by file, URI and span alone.
+        signed: clips with a signature, where these were compared; the others are compared by file, URI and span alone.
         columns: those of which equal values were looked for.
         leaks: by kind, of each those with most clips first.
+        near: whether clips were compared, or near-duplicates are those recorded in the dataset, or none are known.
     """
 
     clips: int
@@ -54,12 +56,17 @@ class Audit:
     signed: int
     columns: tuple[str, ...]
     leaks: tuple[Leak, ...]
+    near: Literal["compared", "recorded", "unknown"] = "compared"
 
     @property
     def checked(self) -> str:
         """What was looked at, in words."""
         looks = ["source videos", *(f"column {column}" for column in self.columns)]
-        if self.signed == self.clips:
+        if self.near == "recorded":
+            looks.append("near-duplicates that `posecap duplicates` found")
+        elif self.near == "unknown":
+            looks.append("no near-duplicates, for which `posecap leakage` looks")
+        elif self.signed == self.clips:
             looks.append("near-duplicates by signatures")
         elif self.signed:
             looks.append(f"near-duplicates by signatures of {self.signed:,} of {self.clips:,} clips")
@@ -84,22 +91,46 @@ def audit(location: Location, *, groups: Mapping[str, Mapping[str, str]] | None 
 
 def audit_clips(clips: Clips, pairs: Sequence[Pair], *, groups: Mapping[str, Mapping[str, str]] | None = None) -> Audit:
     """:func:`audit` of clips that are read and compared already."""
-    table, uris = clips.table, clips.table["uri"].to_pylist()
+    leader = joined(clips.table.num_rows, [(pair.first, pair.second) for pair in pairs])
+    return _audit(clips.table, pa.array(leader), groups or {}, signed=len(clips.signed_S))
+
+
+def audit_recorded(location: Location) -> Audit:
+    """What the index tells, and the near-duplicates that `posecap duplicates` has recorded: no clips are compared.
+
+    Raises:
+        ShardError: it is no dataset, or damaged.
+    """
+    dataset = Dataset(location)
+    table = dataset.index().to_table(columns=["key", "split", "uri", "source_id"])
+    recorded = read_groups(location)
+    if recorded is None:
+        return replace(_audit(table, pa.nulls(table.num_rows, pa.int32()), {}, signed=0), near="unknown")
+    known = dict(zip(recorded["key"].to_pylist(), recorded["group"].to_pylist(), strict=True))
+    near = pa.array([known.get(key) for key in table["key"].to_pylist()], pa.int32())
+    return replace(_audit(table, near, {}, signed=0), near="recorded")
+
+
+def _audit(table: Any, near: Any, groups: Mapping[str, Mapping[str, str]], *, signed: int) -> Audit:
+    """Of clips of an index, with a value for each that near-duplicates share."""
+    uris = table["uri"].to_pylist()
     leaks = [Leak("source_video", uri, counts, keys) for uri, counts, keys in _in_several(table, table["uri"])]
     named = {leak.what for leak in leaks}
-    for source, counts, keys in _in_several(table, table["source_id"]):
-        of_source = table.filter(pc.equal(table["source_id"], source))["uri"].to_pylist()
-        if not named.intersection(of_source):
-            leaks.append(Leak("source_video", " and ".join(sorted(set(of_source))[:2]), counts, keys))
-    leader = joined(table.num_rows, [(pair.first, pair.second) for pair in pairs])
-    found = _in_several(table, pa.array(leader))
-    leaks += [Leak("near_duplicate", "", counts, keys) for _, counts, keys in found]
-    for column, values in (groups or {}).items():
+    found = list(_in_several(table, table["source_id"]))
+    names: dict[str, set[str]] = {source: set() for source, _, _ in found}
+    for source, uri in zip(table["source_id"].to_pylist(), uris, strict=True):
+        if source in names:
+            names[source].add(uri)
+    for source, counts, keys in found:
+        if not named & names[source]:
+            leaks.append(Leak("source_video", " and ".join(sorted(names[source])[:2]), counts, keys))
+    leaks += [Leak("near_duplicate", "", counts, keys) for _, counts, keys in _in_several(table, near)]
+    for column, values in groups.items():
         of_clips = pa.array([values.get(uri) for uri in uris], pa.string())
-        found = _in_several(table, of_clips)
-        leaks += [Leak("group", f"{column} {value}", counts, keys) for value, counts, keys in found]
+        several = _in_several(table, of_clips)
+        leaks += [Leak("group", f"{column} {value}", counts, keys) for value, counts, keys in several]
     splits = tuple(sorted(pc.unique(table["split"]).to_pylist()))
-    return Audit(table.num_rows, splits, len(clips.signed_S), tuple(groups or ()), tuple(leaks))
+    return Audit(table.num_rows, splits, signed, tuple(groups), tuple(leaks))
 
 
 def _in_several(table: Any, values: Any) -> Iterator[tuple[Any, dict[str, int], tuple[str, ...]]]:

@@ -293,7 +293,19 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"{count_text(len(result.problems), 'problem')} in {size}{stopped}")
         return _repair(dataset, result.problems) if options.repair else ERROR
     print(f"sound: {size}")
+    _print_leaks(dataset)
     return _make_descriptions_again(dataset) if options.repair else COMPLETE
+
+
+def _print_leaks(dataset: Storage) -> None:
+    """What is known of footage in several splits, which is no damage, and what was looked at."""
+    from posecap.leakage import audit_recorded
+
+    found = audit_recorded(dataset)
+    if len(found.splits) > 1:
+        leaks = f"{count_text(len(found.leaks), 'leak')}" if found.leaks else "no leak"
+        more = ", which `posecap leakage` lists" if found.leaks else ""
+        print(f"splits {', '.join(found.splits)}: {leaks} between them{more}; checked: {found.checked}")
 
 
 def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from posecap.leakage import Audit
 from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
 from posecap.storage import Location, open_storage
@@ -123,6 +124,7 @@ class DatasetInfo:
             (:data:`posecap.shards.INDEX_SCHEMA`).
         files: shards and indexes, in order of parts.
         stage_stats: outcomes of all rows and clips.
+        audit: whether footage stands in several splits; None where nobody looked.
         lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
     """
 
@@ -137,6 +139,7 @@ class DatasetInfo:
     stage_stats: StageStats
     index: Any
     files: tuple[ListedFile, ...]
+    audit: Audit | None = None
 
     @property
     def clips(self) -> int:

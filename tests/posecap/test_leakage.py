@@ -7,10 +7,13 @@ import pytest
 
 from posecap.cli import main
 from posecap.duplicates import SignatureStore, group_clips, read_clips, read_groups, write_groups
-from posecap.leakage import audit
+from posecap.leakage import audit, audit_recorded
 from posecap.manifest.manifest_file import read_manifest
 from posecap.plan import make_plan
-from tests import planted
+from posecap.release.card import make_card
+from posecap.types import PartName
+from tests import built, planted
+from tests.dataset_infos import info
 
 
 def manifest(folder: Path, *more: str) -> Path:
@@ -86,6 +89,31 @@ def test_given_splits_can_keep_near_duplicates_together(tmp_path: Path) -> None:
         file.write("near_duplicates: one_split\n")
     moved = splits_of(tmp_path / "manifest.yaml", tmp_path, tmp_path / "data")
     assert moved == {**planted.SPLITS, "copied": "test", "renamed": "test"}
+
+
+def test_what_is_recorded_is_told_without_comparing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted.build(tmp_path)
+    unknown = audit_recorded(tmp_path)
+    assert {leak.kind for leak in unknown.leaks} == {"source_video"}
+    assert unknown.checked == "source videos, no near-duplicates, for which `posecap leakage` looks"
+    find_duplicates(tmp_path)
+    recorded = audit_recorded(tmp_path)
+    assert [leak.kind for leak in recorded.leaks].count("near_duplicate") == 2
+    assert recorded.checked == "source videos, near-duplicates that `posecap duplicates` found"
+    assert main(["verify", str(tmp_path)]) == 0
+    said = "splits test, train: 4 leaks between them, which `posecap leakage` lists; checked: source videos, near"
+    assert said in capsys.readouterr().out
+
+
+def test_the_card_says_what_was_checked(tmp_path: Path) -> None:
+    planted.build(tmp_path)
+    card = make_card(info(tmp_path / "other", audit=audit_recorded(tmp_path)))
+    assert "Between" not in card  # of one split there is nothing to say
+    made = {PartName(split, 0): built.samples(1, first=number) for number, split in enumerate(("test", "train"))}
+    card = make_card(info(tmp_path / "two", made, audit=audit_recorded(tmp_path)))
+    assert (
+        "Between the splits there are 2 leaks, which `posecap leakage` lists. Checked: source videos, no near" in card
+    )
 
 
 def test_the_command_ends_with_4_for_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
