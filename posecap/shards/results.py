@@ -53,7 +53,7 @@ MAGIC: Final = b"POSERES1"
 _TRAILER_BYTES: Final = 8 + 32 + len(MAGIC)
 _SCALES: Final = (16, 1024)
 """Units that values are tried to be multiples of: pixels are rounded to 1/16 and scores to 1/1024 where a pipeline asks
-for it (:class:`posecap.stages.track.Track`); 0 in a header stands for the bits of floats."""
+for it (:class:`posecap.stages.pose.Track`); 0 in a header stands for the bits of floats."""
 _LEVEL: Final = 9
 """Of Zstandard: on real tracks 3 % smaller than 3, at a hundredth of the time that finding people takes."""
 
