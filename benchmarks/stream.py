@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -88,24 +89,33 @@ def measured(
     for name, run in contenders.items():
         if options.only not in name:
             continue
-        rates[name] = found = rate(name, run, options)
+        rates[name], spent = rate(name, run, options)
+        found = rates[name]
         beside = local.get(name.removesuffix(", cached"), 0) if local else next(iter(rates.values()))
         ratio = f"   this / local = {found / beside:.2f}" if local and beside else ""
         ratio = ratio if local else f"   {next(iter(rates))} / this = {beside / found:.1f}"
-        print(f"{name:<34} {found:>9,.0f} samples/s {found * size / 1e6:>7,.0f} MB/s{ratio}", flush=True)
+        work = f"{1e6 * spent:>6,.0f} µs of a core a sample"
+        print(f"{name:<30} {found:>9,.0f} samples/s {found * size / 1e6:>5,.0f} MB/s {work}{ratio}", flush=True)
     return rates
 
 
-def rate(name: str, run: Pass, options: argparse.Namespace) -> float:
-    """Samples per second over whole passes, after one that is not timed."""
+def rate(name: str, run: Pass, options: argparse.Namespace) -> tuple[float, float]:
+    """Samples per second over whole passes, after one that is not timed, and processor seconds for each sample."""
     count(run())
-    passes, started = 0, perf_counter()
+    passes, started, before = 0, perf_counter(), spent_seconds()
     while perf_counter() - started < options.seconds:
         got = count(run())
         if not options.samples - WORKERS * BATCH < got <= options.samples:
             raise SystemExit(f"{name} gave {got} samples of {options.samples}")
         passes += got
-    return passes / (perf_counter() - started)
+    return passes / (perf_counter() - started), (spent_seconds() - before) / passes
+
+
+def spent_seconds() -> float:
+    """Processor seconds of this process and of its workers so far; what other programs do meanwhile changes them less
+    than it does the clock."""
+    workers = (process.pid for process in multiprocessing.active_children())
+    return sum(process_seconds(pid) for pid in (os.getpid(), *workers) if pid is not None)
 
 
 def count(batches: Iterable[Any]) -> int:
@@ -230,12 +240,12 @@ def s3_server(seconds: float) -> Iterator[str]:
             fsspec.filesystem("s3").clear_instance_cache()
             fsspec.filesystem("s3").mkdir("benchmark")
             yield "s3://benchmark/dataset"
-            print(f"the server took {server_seconds(process.pid):.0f} s of a core")
+            print(f"the server took {process_seconds(process.pid):.0f} s of a core")
         finally:
             process.terminate()
 
 
-def server_seconds(pid: int) -> float:
+def process_seconds(pid: int) -> float:
     """Processor seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -547,12 +547,16 @@ def _of_one_width(texts: list[Tensor]) -> list[Tensor]:
 
 def _pad(tensors: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack tensors that differ in their first axis, with a mask (B, longest) that is True where a tensor has data."""
+    if len({len(tensor) for tensor in tensors}) == 1:  # which is faster
+        return torch.stack(tensors), torch.ones(len(tensors), len(tensors[0]), dtype=torch.bool)
     mask = pad_sequence([torch.ones(len(tensor), dtype=torch.bool) for tensor in tensors], batch_first=True)
     return pad_sequence(tensors, batch_first=True), mask
 
 
 def _pad_people(joints: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack (M, T, J, 3) tensors that differ in M and T, with a mask (B, M, T)."""
+    if len({tensor.shape for tensor in joints}) == 1:  # which is faster
+        return torch.stack(joints), torch.ones(len(joints), *joints[0].shape[:2], dtype=torch.bool)
     most_people, most_frames = (max(tensor.shape[axis] for tensor in joints) for axis in (0, 1))
     padded = joints[0].new_zeros(len(joints), most_people, most_frames, *joints[0].shape[2:])
     mask = torch.zeros(len(joints), most_people, most_frames, dtype=torch.bool)
