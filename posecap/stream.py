@@ -351,16 +351,12 @@ class ShardStream(IterableDataset[Streamed]):
                 raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
     def _from_columns(self, parts: Sequence[_Rows]) -> Iterator[Streamed]:
-        for part, rows in parts:
-            for start, batch in self._dataset.column_batches(part, first=int(rows[0])):
-                if start > rows[-1]:
-                    break
-                mine = rows[np.searchsorted(rows, start) : np.searchsorted(rows, start + batch.rows)] - start
-                for row in mine.tolist():
-                    sample: Streamed = {"key": batch.keys[row]}
-                    for name in self._arrays:
-                        sample[name] = torch.from_numpy(batch.array(name, row))
-                    yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
+        for batch, rows in self._dataset.columns(parts):
+            for row in rows:
+                sample: Streamed = {"key": batch.keys[row]}
+                for name in self._arrays:
+                    sample[name] = torch.from_numpy(batch.array(name, row))
+                yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
 
     def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
         """The sample with captions and facts out of its JSON, as far as they are asked for."""

@@ -5,9 +5,11 @@ and removes clips for good.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -219,10 +221,45 @@ class Dataset:
         Raises:
             ShardError: the file is missing or damaged.
         """
-        try:
-            yield from read_columns(self._storage.map(paths.columns_path(part)), first=first)
-        except (ShardError, FileNotFoundError) as error:
-            raise ShardError(f"{paths.columns_path(part)}: {error}") from error
+        name = paths.columns_path(part)
+        with _named(name):
+            yield from read_columns(self._storage.map(name), first=first)
+
+    def columns(self, parts: Sequence[tuple[PartName, NDArray[np.int64]]]) -> Iterator[tuple[ColumnsBatch, list[int]]]:
+        """Batches of columns files of parts, each with the numbers in it of the rows to take; of a remote dataset the
+        next part's file is read ahead.
+
+        Args:
+            parts: each with numbers of samples within it, ascending, one or more.
+
+        Raises:
+            ShardError: a file is missing or damaged.
+        """
+        names = [paths.columns_path(part) for part, _ in parts]
+        for (_, rows), name, mapped in zip(parts, names, self._one_ahead(names), strict=True):
+            with _named(name):
+                for start, batch in read_columns(mapped(), first=int(rows[0])):
+                    if start > rows[-1]:
+                        break
+                    low, high = np.searchsorted(rows, (start, start + batch.rows))
+                    yield batch, (rows[low:high] - start).tolist()
+
+    def _one_ahead(self, names: Sequence[str]) -> Iterator[Callable[[], NDArray[np.uint8]]]:
+        """What gives the memory of each file; while one is used, the next is read, where they are remote."""
+        if isinstance(self._storage, LocalStorage):
+            yield from (partial(self._storage.map, name) for name in names)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="posecap-ahead") as reader:
+            try:
+                following = reader.submit(self._storage.map, names[0]) if names else None
+                for name in [*names[1:], None]:
+                    current = following
+                    following = None if name is None else reader.submit(self._storage.map, name)
+                    if current is not None:
+                        yield current.result
+                    del current
+            finally:
+                reader.shutdown(wait=False, cancel_futures=True)
 
     def _index_row(self, key: str, index: Any) -> dict[str, Any]:
         """Where a sample is: columns of its row in ``index``, or in the parts' own indexes where that is None."""
@@ -245,6 +282,15 @@ class Dataset:
     def _part_indexes(self, columns: list[str]) -> Iterator[Any]:
         for part, _ in self._with_samples(None):
             yield self.part_index(part, columns)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors about a file that is missing or damaged name it."""
+    try:
+        yield
+    except (ShardError, FileNotFoundError) as error:
+        raise ShardError(f"{name}: {error}") from error
 
 
 def _index_of(name: str, content: Any, columns: list[str] | None) -> Any:

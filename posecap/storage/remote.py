@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Self, TypeVar
+from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 
 import fsspec
 import numpy as np
@@ -89,6 +89,7 @@ class RemoteStorage(Storage):
 
     address: str
     longest_seconds: float = _LONGEST_SECONDS
+    _ranges_at_a_time: ClassVar[int] = _REQUESTS_AT_A_TIME
 
     @property
     def location(self) -> str:
@@ -127,7 +128,7 @@ class RemoteStorage(Storage):
     def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
         waiting: deque[tuple[int, Future[bytearray]]] = deque()
         size = 0
-        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
+        with ThreadPoolExecutor(self._ranges_at_a_time, thread_name_prefix="posecap-read") as readers:
             try:
                 for wanted in ranges:
                     while waiting and (
@@ -434,8 +435,11 @@ class CachedStorage(RemoteStorage):
     Args:
         folder: on local disk; made where there is none.
         most_bytes: of the shards in the folder. Before a shard is added, those go that nobody has opened for longest;
-            one that is larger is not kept. Removed files stay readable for those who have them open.
+            one that is larger is not kept. Removed files stay readable for those who have them open. Processes that
+            download at the same moment may go beyond it by a shard each, until the next one is added.
     """
+
+    _ranges_at_a_time: ClassVar[int] = 1  # of one shard, which several would each download
 
     folder: Path = Path()
     most_bytes: int = 0

@@ -120,7 +120,6 @@ class TestHuggingFace:
         plain.load_state_dict(state)
         assert had + keys(plain, "key") == train_keys(root)
 
-    @pytest.mark.slow
     def test_types_are_the_same_for_every_clip(self, root: Path, tmp_path: Path) -> None:
         stream = posecap.huggingface(root)
         made = datasets.Dataset.from_generator(

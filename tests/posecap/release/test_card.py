@@ -56,7 +56,6 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
             assert len(list(tmp_path.glob(files["path"]))) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_hugging_face_datasets_loads_samples_and_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool

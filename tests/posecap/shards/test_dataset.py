@@ -117,8 +117,31 @@ def test_reads_the_same_everywhere(location: str) -> None:
     (start, batch), *_ = found.column_batches(SECOND)
     assert (start, batch.keys) == (0, members)
     same(batch.sample(1), made[SECOND][1])
+    wanted = [(FIRST, np.array([1])), (SECOND, np.array([0, 1]))]
+    taken = [batch.keys[row] for batch, rows in found.columns(wanted) for row in rows]
+    assert taken == [made[FIRST][1].key, *members]
     with pytest.raises(ShardError, match="no sample 'x' in the dataset"):
         found.sample("x")
+
+
+def test_columns_of_a_store_are_read_one_part_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {PartName("train", number): built.samples(1, first=number) for number in range(4)}
+    root = f"memory://{uuid.uuid4().hex}"
+    made = built.build(root, parts)
+    found = Dataset(root)
+    mapped: list[str] = []
+    original = type(found._storage).map
+
+    def counting(storage: object, name: str) -> np.ndarray:
+        mapped.append(name)
+        return original(storage, name)
+
+    monkeypatch.setattr(type(found._storage), "map", counting)
+    batches = found.columns(found.parts())
+    assert next(batches)[0].keys == [made[PartName("train", 0)][0].key]
+    assert len(mapped) <= 2
+    assert [batch.keys[0] for batch, _ in batches] == [made[PartName("train", number)][0].key for number in (1, 2, 3)]
+    assert len(mapped) == 4
 
 
 def test_splits(tmp_path: Path) -> None:
