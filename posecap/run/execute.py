@@ -77,7 +77,7 @@ class _StaleRowError(Exception):
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Sinks:
     """Where a row's samples and what its stages perceive go; None for nowhere."""
 
     file: StagingFile | None = None
@@ -100,7 +100,7 @@ def execute(
         staging: where samples are written as they come, so that one is in memory at a time. None, and a worker that
             does not see the place, gives back the samples themselves. Where it cannot be written, the item has failed
             with the reason :data:`OUTPUT_NOT_WRITABLE`.
-        storing: None where nothing is stored.
+        storing: which results are stored, and how a row goes on from them; None where neither is done.
     """
     if isinstance(item, StoredRow):
         try:
@@ -122,16 +122,16 @@ def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, s
     if staging is None or not staging.is_visible():
         if isinstance(item, StoredRow):
             raise _StaleRowError
-        _execute(stages, item, result, _Kept(recorder=recorder))
+        _execute(stages, item, result, _Sinks(recorder=recorder))
         result.results = _results(item, result, recorder)
     else:
         try:
             with staging.file(item) as file:
-                kept = _Kept(file, recorder)
+                sinks = _Sinks(file, recorder)
                 if isinstance(item, StoredRow):
-                    _go_on(stages, item, result, kept, (staging, storing))
+                    _go_on(stages, item, result, sinks, staging=staging, storing=storing)
                 else:
-                    _execute(stages, item, result, kept)
+                    _execute(stages, item, result, sinks)
                 block = _results(item, result, recorder)
                 result.results = None if block is None else file.add_results(block)
         except StagingError as error:
@@ -150,14 +150,19 @@ def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> Result
 
 
 def _go_on(
-    stages: Sequence[Stage], item: StoredRow, result: ItemResult, kept: _Kept, of: tuple[Staging, Storing | None]
+    stages: Sequence[Stage],
+    item: StoredRow,
+    result: ItemResult,
+    sinks: _Sinks,
+    *,
+    staging: Staging,
+    storing: Storing | None,
 ) -> None:
     """Go on with a row behind the stage that it names, clip by clip.
 
     Raises:
         _StaleRowError: its results are damaged, or not of its video.
     """
-    staging, storing = of
     names = [stage.name for stage in stages]
     if storing is None or item.after not in storing.perception.stages:
         raise _StaleRowError
@@ -168,14 +173,14 @@ def _go_on(
     with RowFrames(item.row, decoding) as frames:
         for entry in results.entries:
             base = cut_back(entry, item.after, perception)
-            if kept.recorder is not None and base is not None:
-                kept.recorder.take(base)
+            if sinks.recorder is not None and base is not None:
+                sinks.recorder.take(base)
             if isinstance(base, StoredClip) and isinstance(entry, StoredClip):
                 vector = entry.video_vector if item.vectors == perception.vectors else None
                 clip = stored_clip(base, number, results, frames, vector=vector)
                 number += 1
                 if base.lost is None:
-                    _execute(later, clip, result, kept)
+                    _execute(later, clip, result, sinks)
                 else:
                     result.clips.append(replace(base.lost, clip_id=clip.clip_id))
                 del clip
@@ -184,11 +189,12 @@ def _go_on(
             if frames.stale:
                 raise _StaleRowError
         result.frames += frames.decoded
-    if kept.recorder is not None:
-        kept.recorder.of_video(results)
+    if sinks.recorder is not None:
+        sinks.recorder.of_video(results)
 
 
 def _read_results(item: StoredRow, staging: Staging) -> RowResults:
+    """What is stored of a row; raises _StaleRowError where that is damaged or gone."""
     at = item.results.at
     try:
         block = staging.storage.read_range(at.file, at.offset, at.size)
@@ -206,29 +212,29 @@ def _delete_temporary(item: Any, result: ItemResult) -> None:
         item.path.unlink(missing_ok=True)
 
 
-def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, kept: _Kept) -> None:
+def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, sinks: _Sinks) -> None:
     """Run the item through the stages, and keep samples and what the stages perceive."""
     if not stages:
         if isinstance(item, Sample):
-            _keep(item, result, kept.file)
+            _keep(item, result, sinks.file)
         else:
             result.outputs.append(item)
         return
     stage, *later = stages
-    for output in _outputs(stage, item, result, kept):
+    for output in _outputs(stage, item, result, sinks):
         if isinstance(output, Rejected):
             error = ItemError("rejected", stage.name, output.reason, output.detail, retryable=False)
             result.clips.append(_lost_clip(error, output.span))
-            if kept.recorder is not None:
-                kept.recorder.lost(result.clips[-1], whole_clip=False)
+            if sinks.recorder is not None:
+                sinks.recorder.lost(result.clips[-1], whole_clip=False)
             continue
-        if kept.recorder is not None:
-            kept.recorder.gave(item, output)
+        if sinks.recorder is not None:
+            sinks.recorder.gave(item, output)
         if isinstance(output, Clip) and not isinstance(item, Clip):
             result.frames += output.frame_count
         if isinstance(output, Video) and isinstance(item, Row):
             result.bytes_read += output.size_bytes
-        _execute(later, output, result, kept)
+        _execute(later, output, result, sinks)
         if not isinstance(item, Video):  # of a video made from a video, the file may be needed for the next one too
             _delete_temporary(output, result)
         del output  # frees a clip's frames before the next clip is decoded
@@ -272,7 +278,7 @@ def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:
     result.seconds[WRITE] += perf_counter() - since
 
 
-def _outputs(stage: Stage, item: Any, result: ItemResult, kept: _Kept) -> Iterator[Any]:
+def _outputs(stage: Stage, item: Any, result: ItemResult, sinks: _Sinks) -> Iterator[Any]:
     """What a stage yields for an item; its time and its exception are entered in ``result``."""
     steps: Iterator[Any] | None = None
     while True:
@@ -285,8 +291,8 @@ def _outputs(stage: Stage, item: Any, result: ItemResult, kept: _Kept) -> Iterat
             return
         except Exception as error:
             _record(error, stage, item, result)
-            if kept.recorder is not None and isinstance(item, Clip):
-                kept.recorder.lost(result.clips[-1], whole_clip=True)
+            if sinks.recorder is not None and isinstance(item, Clip):
+                sinks.recorder.lost(result.clips[-1], whole_clip=True)
             return
         finally:
             result.seconds[stage.name] += perf_counter() - since

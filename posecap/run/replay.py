@@ -60,6 +60,7 @@ class Recorder:
             self._extend(item, output)
 
     def _extend(self, item: Clip, output: Clip) -> None:
+        """Enter what a stage that takes clips has added to the last one."""
         clip = self._entries[-1]
         changed: dict[str, Any] = {}
         if not isinstance(clip, StoredClip):
@@ -120,6 +121,7 @@ class Recorder:
 
 
 def _without_people(clip: Clip) -> StoredClip:
+    """A clip as it was decoded."""
     height, width = clip.frames_THW3.shape[1:3]
     return StoredClip(
         span=clip.span,
@@ -266,6 +268,11 @@ class LazyFrames:
     as an array.
 
     Both raise :class:`StaleResultsError` where the row's video has no such clip.
+
+    Args:
+        frames: the row's.
+        number: of the clip among the row's, from 0.
+        pts_T, source_id, shape: times of the clip's frames, hash of its video, and (T, H, W, 3), as they were stored.
     """
 
     frames: RowFrames

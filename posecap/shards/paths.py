@@ -120,6 +120,7 @@ def results_part(name: str) -> PartName | None:
 
 
 RESULTS_FOLDER: Final = "results"
+"""Of stored results."""
 PART_FOLDERS: Final = ("data", "index", RESULTS_FOLDER)
 """Folders of a dataset with files of parts."""
 

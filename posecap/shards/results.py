@@ -50,10 +50,11 @@ from posecap.types import (
 )
 
 MAGIC: Final = b"POSERES1"
+"""How a file of results begins and ends."""
 _TRAILER_BYTES: Final = 8 + 32 + len(MAGIC)
 _SCALES: Final = (16, 1024)
-"""Units that values are tried to be multiples of: pixels are rounded to 1/16 and scores to 1/1024 where a pipeline asks
-for it (:class:`posecap.stages.pose.Track`); 0 in a header stands for the bits of floats."""
+"""Values are tried to be multiples of one part in so many, as those of engines that round are; free choices. 0 in a
+header stands for the bits of floats."""
 _LEVEL: Final = 9
 """Of Zstandard: on real tracks 3 % smaller than 3, at a hundredth of the time that finding people takes."""
 
@@ -218,6 +219,7 @@ def _arrays_of(clip: StoredClip) -> dict[str, NDArray[Any]]:
 
 
 def _are_those_of_tracks(clip: StoredClip) -> bool:
+    """Whether a clip's joints are its tracks' own, bit by bit."""
     of_tracks = None if clip.tracks is None else clip.tracks.joints_MTJ3
     if of_tracks is None or clip.joints_MTJ3 is None:
         return False
@@ -290,6 +292,7 @@ def _clip(header: Mapping[str, Any], reader: _Reader) -> StoredClip:
 
 
 def _with_people(clip: StoredClip, header: Mapping[str, Any], reader: _Reader) -> StoredClip:
+    """The clip with the tracks that its header describes, and joints, if any; ValueError where they disagree."""
     shape, units = (int(header["people"]), len(clip.pts_T)), header["units"]
 
     def joints(prefix: str, layout: str) -> Floats:
@@ -330,6 +333,7 @@ def _integers(array: NDArray[Any]) -> tuple[int, NDArray[Any]]:
 
 
 def _bits(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of floats as integers with the same bits."""
     return np.ascontiguousarray(array).view(f"<i{array.dtype.itemsize}")
 
 
@@ -346,12 +350,13 @@ def _planes(integers_NT: NDArray[Any]) -> bytes:
 
 @dataclass
 class _Reader:
-    """Reads arrays from a block, one after another; ``at`` is where the next begins."""
+    """Reads arrays from a block, one after another, and raises ValueError where none is; the next begins at ``at``."""
 
     content: bytes
     at: int
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
         found = self.content[self.at : self.at + size]
         if size < 0 or len(found) != size:
             raise ValueError("it ends too early")
@@ -359,7 +364,7 @@ class _Reader:
         return found
 
     def array(self, shape: tuple[int, ...], dtype: type[np.floating[Any]], unit: int) -> NDArray[Any]:
-        """An array with time on the second axis."""
+        """The next array, with time on the second axis, in the unit that :func:`_integers` gave for it."""
         wide = np.dtype(dtype).itemsize
         count = 1
         for length in shape:  # in Python's integers, which have no end
@@ -442,6 +447,7 @@ def read_results_list(storage: Storage, part: PartName) -> ResultsList | None:
 
 
 def _listed(name: str, line: Mapping[str, Any]) -> ResultsEntry:
+    """A row of the list of the file ``name``, as :func:`write_results` writes it."""
     results, ended = None, None
     if "at" in line:
         offset, size, hashed = line["at"]

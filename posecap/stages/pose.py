@@ -114,6 +114,7 @@ def fullest_frame_of_all(joints_MTJ3: Floats) -> int:
 
 
 def _picture(item: TrackedClip, joints_MTJ3: Floats) -> Picture:
+    """The clip's picture: the frame of :func:`fullest_frame_of_all`, no larger than :data:`_PICTURE_SIDE`."""
     from PIL import Image
 
     best = fullest_frame_of_all(joints_MTJ3)
