@@ -76,7 +76,8 @@ class PyAV(Engine):
         return True
 
     def probe(self, path: Path) -> Media:
-        """See :class:`posecap.interfaces.Prober`. One frame is decoded.
+        """See :class:`posecap.interfaces.Prober`. One frame is decoded, and where that is turned, mirrored or
+        interlaced, the frames of the first 32 packets.
 
         Where the container has no index of the stream, all of its packets are read, without decoding them.
 
@@ -127,7 +128,7 @@ class PyAV(Engine):
         return 0 <= packets - 2 * len(frames) <= 1
 
     def _measured(self, path: Path, media: Media, per_frame: int) -> Media:
-        """``media`` with what the packets say of length, rate, number of frames and joints; ``per_frame`` packets are a
+        """``media`` with what the packets say of length, rate, number of frames and joins; ``per_frame`` packets are a
         frame."""
         found = timeline(path, side_at_most=self.side_at_most, seconds_at_most=self.seconds_per_block)
         # Of a bare stream each packet has taken the time of a frame.

@@ -68,6 +68,8 @@ class Pack(Stage):
         thumbnail_side: longer side in pixels of the picture for the contact sheet; a smaller frame keeps its size. 0
             makes none.
 
+    ``coverage`` and ``thumbnail_side`` are free choices.
+
     Raises:
         ValueError: ``store_video`` without an encoder, or a number out of its range.
     """
