@@ -27,6 +27,8 @@ _NODES_TO_BELIEVE = 2
 which everything fails at the time do not count."""
 _NODES_TO_ASK = 3
 """Nodes on which a row is tried at most, whether they count or not: where every row fails everywhere, none does."""
+_NODES_TO_ASK_WHILE_SOME_ARE_WELL = 6
+"""The same while a node is left on which rows end well: three nodes may be sick at once, each in its own way."""
 _LOOK_AHEAD = 256
 """Tasks at the head of a queue among which one is looked for that a free worker may run. These are free choices."""
 
@@ -352,7 +354,9 @@ class Schedule:
         by_reason: defaultdict[str, set[str]] = defaultdict(set)
         for node, reason in row.doubted.items():
             by_reason[reason].add(node)
-        if not nodes - row.doubted.keys() or len(nodes & row.doubted.keys()) >= _NODES_TO_ASK:
+        left = nodes - row.doubted.keys()
+        at_most = _NODES_TO_ASK_WHILE_SOME_ARE_WELL if left - self.health.unreliable() else _NODES_TO_ASK
+        if not left or len(nodes & row.doubted.keys()) >= at_most:
             return False
         return not any(self._is_certain(agreeing) for agreeing in by_reason.values())
 

@@ -340,6 +340,15 @@ def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fa
     assert build_on(pool, *["ok"] * 120, attempts=earlier)[0] == [KEPT] * 120
 
 
+def test_three_nodes_of_five_that_become_sick_in_three_ways_at_once_prove_nothing():
+    faults = {("a", 1): "not_found", ("b", 1): "failed", ("c", 1): "lost"}
+    for seed in range(2):
+        chance = random.Random(seed)
+        sicken = {60: lambda pool: pool.faults.update(faults)}
+        pool = Cluster("a", "b", "c", "d", "e", events=sicken, pick=lambda n, chance=chance: chance.randrange(n))
+        assert build_on(pool, *["ok"] * 120)[0] == [KEPT] * 120, seed
+
+
 def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
     lost: list[str] = []
     pool = Cluster("a", "b")
