@@ -191,11 +191,8 @@ def build(
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
-    pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
+    pipeline = pipeline_of(manifest)
     check_installed(pipeline.stages)
-    *before, last = pipeline.stages
-    if isinstance(last, Pack):
-        pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
     storage = output_storage(output, manifest)
     _prepare_output(storage)
     if lines := unfilled(manifest):
@@ -518,6 +515,20 @@ def _make_output_folder(root: Path) -> None:
             f"{root}: this folder is no dataset and holds other files ({_some(others)}); name a new or an empty folder "
             "with --output"
         )
+
+
+def pipeline_of(manifest: Manifest) -> Pipeline:
+    """The pipeline that a manifest is built with: the one that it names, with its ``filter`` and ``store_video``.
+
+    Raises:
+        PipelineError: the pipeline is not usable.
+        ModuleNotFoundError: a module of posecap needs a package that is not installed.
+    """
+    pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
+    *before, last = pipeline.stages
+    if isinstance(last, Pack):
+        pipeline = replace(pipeline, stages=(*before, replace(last, store_video=manifest.store_video)))
+    return pipeline
 
 
 def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:

@@ -21,22 +21,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.build import LEDGER_FILE, compare, part_fingerprints, rejected_by_plan
+from posecap.build import LEDGER_FILE, Change, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
 from posecap.ledger import Ledger
 from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, StoreVideo, is_url
 from posecap.manifest.tables import unread_columns
-from posecap.outcomes import largest_first
+from posecap.outcomes import StageOrder, StageStats, largest_first
 from posecap.pipeline import Pipeline
 from posecap.plan import ASSUMED_FPS, ASSUMED_SECONDS, Plan, PlannedRow, estimate
 from posecap.plan_store import output_storage, work_folder
 from posecap.run.local import cores
-from posecap.shards import committed
+from posecap.shards import ShardError, committed, read_sidecar
+from posecap.shards.results import read_results_list
+from posecap.shards.sidecar import outcomes_of
 from posecap.stage import Reject, check_installed
+from posecap.stages.caption import WriteCaptions
 from posecap.stages.decode import Decode, Split
 from posecap.stages.download import Download
+from posecap.stages.pack import Embed, Pack
 from posecap.storage import Storage
 from posecap.terminal import count_text, duration_text
 from posecap.types import Row
@@ -182,6 +186,24 @@ def _size(count: float) -> str:
 
 
 @dataclass(kw_only=True)
+class StageForecast:
+    """What an update does with one stage, in the parts that it replaces.
+
+    Args:
+        reused, again: how many items' results are used again, and how many items it runs on again: rows up to the stage
+            that gives clips, clips from there on.
+        why: in words, empty where nothing runs again.
+        seconds: worker seconds of that, at most, by those of earlier runs; None where none are known.
+    """
+
+    stage: str
+    reused: int = 0
+    again: int = 0
+    why: str = ""
+    seconds: float | None = None
+
+
+@dataclass(kw_only=True)
 class Forecast:
     """What a build would meet.
 
@@ -198,6 +220,7 @@ class Forecast:
         work_seconds: estimated time on the cores of this machine for what is left to build; None where it is not known.
         measured: whether that comes from the times of an earlier run, not from an assumption.
         output: a sentence about what the output directory holds.
+        stages: what an update does, stage by stage; empty where no part that is built has changed.
         warnings: sentences about what a person may have overlooked.
     """
 
@@ -213,6 +236,7 @@ class Forecast:
     work_seconds: float | None = None
     measured: bool = False
     output: str = ""
+    stages: list[StageForecast] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def reject(self, row: Row, reason: str, detail: str) -> None:
@@ -243,10 +267,17 @@ def forecast(
         found.warnings += str(error).splitlines()
     _look_at_rows(plan, pipeline, found)
     storage = output_storage(output, manifest)
-    found.output, share_left = _output(storage, plan, pipeline)
+    found.output, share_left, change = _output(storage, plan, pipeline)
+    if change is not None and change.needs_consent:
+        found.stages = stage_forecasts(storage, pipeline, change)
     seconds, found.measured = _seconds_per_frame(storage, pipeline)
     if seconds is not None:
-        found.work_seconds = share_left * found.footage_seconds * ASSUMED_FPS * seconds / cores()
+        share = share_left
+        if found.stages and change is not None:  # of parts that are there, the stages tell
+            rows = {part.name: part.rows for part in plan.parts()}
+            share = sum(count for name, count in rows.items() if name not in change.built) / max(1, sum(rows.values()))
+        of_stages = sum(one.seconds or 0.0 for one in found.stages)
+        found.work_seconds = (share * found.footage_seconds * ASSUMED_FPS * seconds + of_stages) / cores()
     return found
 
 
@@ -372,21 +403,95 @@ def _check_span(row: Row, seconds: float, *, fps: float, least_share: float) -> 
         raise Reject("span_outside_video", f"{where}; correct start and end")
 
 
-def _output(storage: Storage, plan: Plan, pipeline: Pipeline) -> tuple[str, float]:
-    """A sentence about the output directory, and the share of the planned rows that is left to build."""
+def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> list[StageForecast]:
+    """What an update does, stage by stage, with the rows that the parts to be replaced have now.
+
+    Rows that are new are not among them, and of rows that are edited nothing is known: they count as the others.
+    """
+    perception, order = pipeline.perception(), StageOrder.of(pipeline.stages)
+    names = [stage.name for stage in pipeline.stages]
+    found = {name: StageForecast(stage=name) for name in names}
+    for part in (*change.changed, *change.gone):
+        try:
+            stored = read_results_list(storage, part)
+            outcomes = outcomes_of(part, read_sidecar(storage, part).get("rows"))
+        except ShardError:
+            continue
+        after, frames_for = None, ""
+        if stored is not None and perception is not None:
+            after = perception.deepest(stored.chains)
+            frames_for = _wants_frames(pipeline, perception.stages, after, stored.vectors == perception.vectors)
+        used = names.index(after) if after is not None else -1
+        entered = {line.stage: line.entered for line in StageStats.of(order, outcomes).lines()}
+        for number, name in enumerate(names):
+            one, count = found[name], entered.get(name, 0)
+            decodes = perception is not None and number <= names.index(perception.stages[0])
+            if number > used:
+                one.again += count
+                one.why = one.why or _why_again(name, number, used, names, change.reasons)
+            elif decodes and frames_for:
+                one.again += count
+                one.why = one.why or f"{frames_for} looks at frames"
+            else:
+                one.reused += count
+    _add_seconds(storage, order, found)
+    return list(found.values())
+
+
+def _wants_frames(pipeline: Pipeline, stored: Sequence[str], after: str | None, same_vectors: bool) -> str:
+    """The first stage behind ``after`` that looks at frames of every clip; empty where none does."""
+    later = stored[stored.index(after) + 1 :] if after is not None else stored[1:]
+    wanting = list(later)
+    for stage in pipeline.stages:
+        if isinstance(stage, WriteCaptions) and stage.captioners:
+            wanting.append(stage.name)
+        if isinstance(stage, Embed) and not same_vectors:
+            wanting.append(stage.name)
+        if isinstance(stage, Pack) and stage.store_video == "clip":
+            wanting.append(stage.name)
+    return wanting[0] if wanting else ""
+
+
+def _why_again(name: str, number: int, used: int, names: Sequence[str], reasons: Sequence[str]) -> str:
+    own = [reason for reason in reasons if reason.startswith(f"pipeline.{name}")]
+    if own:
+        return own[0].removeprefix("pipeline.")
+    if used < 0 and number == 0:
+        return "nothing is stored of it with this pipeline"
+    changed = [one for one in names[:number] if any(reason.startswith(f"pipeline.{one}") for reason in reasons)]
+    return f"comes behind {changed[-1]}" if changed else "not stored: it takes next to no time, or rows changed"
+
+
+def _add_seconds(storage: Storage, order: StageOrder, found: Mapping[str, StageForecast]) -> None:
+    """Worker seconds by stage, as long for each item as in earlier runs."""
+    path = work_folder(storage) / LEDGER_FILE
+    if not path.is_file():
+        return
+    with Ledger(path) as ledger:
+        seconds, _ = ledger.seconds()
+        entered = {line.stage: line.entered for line in StageStats.of(order, ledger.outcomes()).lines()}
+    for name, one in found.items():
+        if name in seconds and entered.get(name):
+            one.seconds = seconds[name] * one.again / entered[name]
+
+
+def _output(storage: Storage, plan: Plan, pipeline: Pipeline) -> tuple[str, float, Change | None]:
+    """A sentence about the output directory, the share of the planned rows that is left to build, and how the parts
+    that are built differ; None where there are none."""
     parts = plan.parts()
     root = storage.location
     if not committed(storage):
-        return f"{root}: nothing is built yet", 1.0
+        return f"{root}: nothing is built yet", 1.0, None
     change = compare(storage, part_fingerprints(pipeline, plan), pipeline)
     current = change.built.keys() - {*change.changed}
     left = sum(part.rows for part in parts if part.name not in current) / max(1, sum(part.rows for part in parts))
     holds = f"{root}: {len(current):,} of {len(parts):,} planned parts are built"
     if not change.needs_consent:
-        return holds, left
+        return holds, left, change
     why = "; ".join(change.reasons[:_SHOWN_REASONS])
     differing = len(change.changed) + len(change.gone)
-    return f"{holds}, {differing:,} no longer fit ({why}): build with --update, or into another --output", left
+    sentence = f"{holds}, {differing:,} no longer fit ({why}): build with --update, or into another --output"
+    return sentence, left, change
 
 
 def _seconds_per_frame(storage: Storage, pipeline: Pipeline) -> tuple[float | None, bool]:
@@ -419,6 +524,16 @@ def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
         yield f"split '{split}' has {count_text(rows[split], 'row')}: {meant}"
 
 
+def _stage_table(stages: Sequence[StageForecast]) -> Table:
+    table = Table("update: stage", "re-used", "run again", "why", "worker hours, at most", title_justify="left")
+    for number in (1, 2, 4):
+        table.columns[number].justify = "right"
+    for one in stages:
+        hours = "not known" if one.seconds is None and one.again else f"{(one.seconds or 0.0) / 3600:,.2f}"
+        table.add_row(one.stage, f"{one.reused:,}", f"{one.again:,}", escape(one.why), hours)
+    return table
+
+
 def show_forecast(found: Forecast, console: Console) -> None:
     """Print a forecast: the rows that will be rejected, then footage, time and output, then warnings."""
     if found.rejected:
@@ -445,6 +560,8 @@ def show_forecast(found: Forecast, console: Console) -> None:
         of = f"of the {found.probed:,} files read for rows without an end"
         console.print(f"clips: {of}, {cut} (longest_seconds of the split stage)", highlight=False, soft_wrap=True)
     console.print(escape(f"output: {found.output}"), highlight=False, soft_wrap=True)
+    if found.stages:
+        console.print(_stage_table(found.stages))
     if found.examined == MOST_ROWS:
         console.print(f"only the first {MOST_ROWS:,} rows were looked at one by one", highlight=False)
     for warning in found.warnings:

@@ -209,7 +209,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     from posecap.duplicates import read_groups
     from posecap.manifest.manifest_file import read_manifest
-    from posecap.pipeline import PipelineError, load_pipeline
+    from posecap.pipeline import PipelineError
     from posecap.plan import PLAN_FILE, make_plan
     from posecap.plan_check import forecast, show_forecast, show_summary, summarise
     from posecap.plan_store import fetch_plan, output_storage
@@ -220,7 +220,9 @@ def _plan(options: argparse.Namespace) -> int:
         near = read_groups(storage)
         plan = make_plan(manifest, Path(folder) / PLAN_FILE, built=fetch_plan(storage), near=near)
         try:
-            pipeline = load_pipeline(manifest.pipeline).filtered(manifest.filter)
+            from posecap.build import pipeline_of
+
+            pipeline = pipeline_of(manifest)
         except (PipelineError, ModuleNotFoundError) as error:  # the plan itself needs no pipeline
             show_summary(summarise(plan, store_video=manifest.store_video), console)
             why = missing_package(error) if isinstance(error, ModuleNotFoundError) else error

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from posecap.build import pipeline_of
 from posecap.engines.ytdlp import YtDlp
 from posecap.manifest.manifest_file import read_manifest
 from posecap.pipeline import load_pipeline
@@ -17,7 +18,7 @@ from posecap.plan import make_plan
 from posecap.plan_check import SECONDS_PER_FRAME, Forecast, forecast, show_forecast
 from posecap.run.local import cores
 from posecap.stages.download import Download
-from tests import small
+from tests import cheap, small
 
 ROWS: list[dict[str, Any]] = [
     small.KEPT,
@@ -35,7 +36,7 @@ ROWS: list[dict[str, Any]] = [
 def forecast_of(path: Path) -> Forecast:
     manifest = read_manifest(path)
     plan = make_plan(manifest, path.with_name("plan.parquet"))
-    return forecast(manifest, plan, load_pipeline(manifest.pipeline))
+    return forecast(manifest, plan, pipeline_of(manifest))
 
 
 def printed(found: Forecast) -> str:
@@ -157,3 +158,63 @@ def test_it_is_printed(videos: Path, tmp_path: Path) -> None:
     text = printed(forecast_of(small.manifest(tmp_path / "m", ROWS, media_root=videos)))
     for word in ("will be rejected", "no_caption", "a clock time", "footage: 0:0", "read from 1 files", "did you mean"):
         assert word in text
+
+
+def of_stages(found: Forecast) -> dict[str, tuple[int, int]]:
+    """How many items of each stage are used again, and how many it runs on again."""
+    return {one.stage: (one.reused, one.again) for one in found.stages}
+
+
+@pytest.mark.parametrize(
+    ("lines", "again", "why"),
+    [
+        ('changed("caption", templates=("{}",))', (), {"caption": "caption.templates", "pack": "comes behind caption"}),
+        ('changed("embed", video=Colours(frames=2))', ("download", "split", "decode"), {"decode": "embed looks at"}),
+        ('changed("track", detector=Blobs(people=1))', ("download", "split", "decode", "track", "pose"), {}),
+        (
+            'changed("decode", long_side=32)',
+            ("download", "split", "decode", "track", "pose"),
+            {"pose": "behind decode"},
+        ),
+            'changed("decode", long_side=32)',
+            ("download", "split", "decode", "track", "pose"),
+            {"pose": "behind decode"},
+        ),
+    ],
+)
+def test_a_plan_tells_what_an_update_uses_again_and_what_it_runs(
+    tmp_path: Path, lines: str, again: tuple[str, ...], why: dict[str, str]
+) -> None:
+    path = cheap.manifest(tmp_path)
+    small.build(path)
+    assert forecast_of(path).stages == []
+    found = forecast_of(cheap.manifest(tmp_path, pipeline=lines))
+    assert {one.stage for one in found.stages if one.again} == {
+        *again, "filter_people", "skeleton", "caption", "embed", "pack"
+    }  # fmt: skip
+    counts = of_stages(found)
+    assert (sum(counts["download"]), sum(counts["decode"]), sum(counts["track"])) == (6, 8, 7)
+    assert sum(counts["pack"]) == 5
+    assert all(one.seconds is not None for one in found.stages)
+    for stage, words in why.items():
+        assert words in next(one.why for one in found.stages if one.stage == stage)
+    assert "run again" in printed(found)
+    assert found.work_seconds is not None
+    assert found.work_seconds * cores() == pytest.approx(sum(one.seconds or 0.0 for one in found.stages))
+
+
+def test_without_stored_results_an_update_runs_every_stage(tmp_path: Path) -> None:
+    path = cheap.manifest(tmp_path, keep="none")
+    small.build(path)
+    found = forecast_of(cheap.manifest(tmp_path, keep="none", pipeline='changed("caption", templates=("{}",))'))
+    assert not any(one.reused for one in found.stages)
+    assert found.stages[0].why == "nothing is stored of it with this pipeline"
+
+
+def test_a_dataset_with_stored_video_that_is_built_is_what_is_planned(tmp_path: Path) -> None:
+    path = cheap.manifest(tmp_path, store_video="clip")
+    small.build(path)
+    found = forecast_of(path)
+    assert found.output.endswith("3 of 3 planned parts are built")
+    again = forecast_of(cheap.manifest(tmp_path, store_video="clip", pipeline='changed("caption", templates=("{}",))'))
+    assert next(one.why for one in again.stages if one.stage == "decode") == "pack looks at frames"
