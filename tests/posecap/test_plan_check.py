@@ -176,10 +176,6 @@ def of_stages(found: Forecast) -> dict[str, tuple[int, int]]:
             ("download", "split", "decode", "track", "pose"),
             {"pose": "behind decode"},
         ),
-            'changed("decode", long_side=32)',
-            ("download", "split", "decode", "track", "pose"),
-            {"pose": "behind decode"},
-        ),
     ],
 )
 def test_a_plan_tells_what_an_update_uses_again_and_what_it_runs(
