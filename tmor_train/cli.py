@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from posecap.terminal import run_command
 from tmor_train import __version__
-from tmor_train.commands import bench, export, report, run
+from tmor_train.commands import bench, export, recognize, report, run
 
 _EPILOG = """\
 a first run, on what `posecap build --manifest demo` made:
@@ -20,6 +20,9 @@ the two stages:
 the paper's tables with what can be measured, and one page of all results:
   tmor_train run table1 --data-root DIR --from runs/stage2
   tmor_train report runs
+
+actions in a video:
+  tmor_train recognize VIDEO --from runs/stage2 --texts "doing push-ups" squatting
 
 any field of a recipe:
   tmor_train show stage1
@@ -52,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tmor_train {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, bench, report, export):
+    for command in (run, bench, report, export, recognize):
         command.add(commands)
     return parser

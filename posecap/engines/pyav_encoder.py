@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _BASE = Fraction(1, 90_000)
 """Time base of the mp4, seconds: the usual one of video. Frames at 24, 25, 29.97, 30, 50 and 60 a second last a whole
 number of them; those of other rates are rounded."""
+_LONE = round(1 / (25 * _BASE))
+"""How long a lone frame lasts, 1/25 s in units of the time base."""
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 """x264's, from the fastest to the smallest files."""
 _BT709 = 1
@@ -74,29 +76,55 @@ class PyAVEncoder(Engine):
             ShapeError: frames are not as described, there are more or fewer times than frames, or times are closer.
         """
         ticks = _ticks(frames_THW3, pts_T)
+        # Each frame lasts until the next; the last as long as the one before it, a lone one as long as _LONE.
+        steps = [after - before for before, after in pairwise(ticks)] or [_LONE]
+        rate = len(ticks) / ((ticks[-1] + steps[-1]) * _BASE)
         # The muxer moves the index to the front in a second pass over the file, which it opens by its name.
         with tempfile.TemporaryDirectory(prefix="posecap-mp4-") as folder:
             path = Path(folder) / "clip.mp4"
-            self._write(path, frames_THW3, ticks)
+            self._write(path, zip(frames_THW3, ticks, strict=True), rate)
             return path.read_bytes()
 
-    def _write(self, path: Path, frames_THW3: Pixels, ticks: list[int]) -> None:
-        """Write the mp4; ``ticks`` are times in units of its time base."""
+    def encode_to(self, path: Path, frames: Iterable[tuple[Pixels, float]], *, fps: float) -> int:
+        """Writes frames to an mp4 as they come, so that one is in memory at a time, and returns their number. Where
+        there are none, no file is written.
+
+        Args:
+            path: of the file, which is replaced where it exists.
+            frames: each (H, W, 3) uint8 RGB, all of the first one's size, and its time in seconds, above the one
+                before by at least 1/90,000 s.
+            fps: about how many frames a second there will be, above 0; a hint for x264.
+
+        Raises:
+            ShapeError: a frame has another size, or times are closer.
+        """
+        rate = Fraction(fps).limit_denominator(1001)
+        return self._write(path, _timed_frames(frames), max(rate, Fraction(1, 1001)))
+
+    def _write(self, path: Path, frames: Iterable[tuple[Pixels, int]], rate: Fraction) -> int:
+        """Writes frames (H, W, 3) with their times in units of :data:`_BASE`; returns their number."""
         import av
 
-        # Each frame lasts until the next; the last as long as the one before it, a lone one 1/25 s.
-        steps = [after - before for before, after in pairwise(ticks)] or [round(1 / (25 * _BASE))]
-        lasts = [*steps, steps[-1]][: len(ticks)]
+        timed = iter(frames)
+        held = next(timed, None)
+        if held is None:
+            return 0
+        count, lasting = 0, _LONE
         options = {"movflags": "+faststart", "fflags": "+bitexact"}
         with av.open(str(path), "w", format="mp4", options=options) as container:
-            stream = self._stream(container, frames_THW3.shape, len(lasts) / (sum(lasts) * _BASE))
-            for frame, tick, lasting in zip(_frames(frames_THW3), ticks, lasts, strict=True):
+            stream = self._stream(container, held[0].shape, rate)
+            while held is not None:
+                (frame_HW3, tick), held = held, next(timed, None)
+                lasting = held[1] - tick if held is not None else lasting
+                frame = _yuv(frame_HW3)
                 frame.pts, frame.time_base, frame.duration = tick, _BASE, lasting
                 container.mux(stream.encode(frame))
+                count += 1
             container.mux(stream.encode())
+        return count
 
     def _stream(self, container: Any, shape: tuple[int, ...], rate: Fraction) -> VideoStream:
-        """The container's stream, with x264 set up for frames (T, H, W, 3) at about ``rate`` a second."""
+        """The container's stream, with x264 set up for frames of ``shape`` (H, W, 3) at about ``rate`` a second."""
         settings = {
             "crf": str(self.crf),
             "preset": self.preset,
@@ -110,7 +138,7 @@ class PyAVEncoder(Engine):
         stream = cast(
             "VideoStream", container.add_stream("libx264", rate=rate.limit_denominator(1001), options=settings)
         )
-        stream.height, stream.width = (side + side % 2 for side in shape[1:3])
+        stream.height, stream.width = (side + side % 2 for side in shape[:2])
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = _BASE
         context = stream.codec_context
@@ -119,15 +147,31 @@ class PyAVEncoder(Engine):
         return stream
 
 
-def _frames(frames_THW3: Pixels) -> Iterator[VideoFrame]:
+def _yuv(frame_HW3: Pixels) -> VideoFrame:
+    """A frame of even sides in the format of the stream."""
     from av import VideoFrame
     from av.video.reformatter import Colorspace
 
-    _, height, width, _ = frames_THW3.shape
-    for frame_HW3 in frames_THW3:
-        even = np.pad(frame_HW3, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-        yield rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+    height, width, _ = frame_HW3.shape
+    even = np.pad(frame_HW3, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    rgb = VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    return rgb.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+
+
+def _timed_frames(frames: Iterable[tuple[Pixels, float]]) -> Iterator[tuple[Pixels, int]]:
+    """Frames with their times in units of :data:`_BASE`, from 0; each is checked against the first and the one before
+    it."""
+    first: tuple[tuple[int, ...], float] | None = None
+    before = -1
+    for frame_HW3, seconds in frames:
+        first = first or (frame_HW3.shape, seconds)
+        if frame_HW3.shape != first[0] or frame_HW3.dtype != np.uint8:
+            raise ShapeError(f"encode_to: a frame is {frame_HW3.dtype} {frame_HW3.shape}, expected uint8 {first[0]}")
+        tick = int(np.floor((seconds - first[1]) / float(_BASE) + 0.5))
+        if tick <= before:
+            raise ShapeError(f"encode_to: times must rise by at least {float(_BASE):.2g} s from frame to frame")
+        before = tick
+        yield frame_HW3, tick
 
 
 def _ticks(frames_THW3: Pixels, pts_T: Seconds) -> list[int]:

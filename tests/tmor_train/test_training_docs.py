@@ -40,7 +40,7 @@ def test_every_command_is_one(line: str) -> None:
 
 def test_there_are_commands_to_check() -> None:
     verbs = {line.split()[1] for line in typed()}
-    assert {"run", "resume", "list", "show", "embed", "export", "bench", "report"} <= verbs
+    assert {"run", "resume", "list", "show", "embed", "export", "recognize", "bench", "report"} <= verbs
 
 
 def test_every_option_of_the_register_is_a_field() -> None:

@@ -35,6 +35,7 @@ from tmor_train.data.dataset import MotionSet, Numbers
 MOST_FILES = 4096
 """Files of one folder that are recorded by name, a free choice; of more (NTU has 56,880) one hash of all their names
 and hashes is recorded, for records are part of every checkpoint."""
+_MODEL = ": model "  # in names of :attr:`Inputs.about`, between a dataset's place and the name of a model
 _NAMED = 4  # changes that a message names
 _SHOWN = 12  # hex digits of a hash in messages
 
@@ -65,6 +66,10 @@ class Inputs:
         if not all(map(_is_text, (*files.items(), *about.items()))):
             raise ValueError("the record of the data's files is damaged")
         return cls(files, about)
+
+    def models(self) -> frozenset[str]:
+        """SHA-256 of the model files that made posecap's datasets among them; empty where none is known."""
+        return frozenset(sha256 for name, words in self.about.items() if _MODEL in name for sha256 in words.split(", "))
 
     def with_files(self, files: Mapping[str, str]) -> Inputs:
         """The same with more files."""
@@ -170,7 +175,7 @@ def record_parts(location: str, split: str | None, *, read: Literal["columns", "
         lineage = document.get("lineage")
         weights = lineage.get("weights") if isinstance(lineage, dict) else None
         for model, sha256 in weights.items() if isinstance(weights, dict) else ():
-            recorder.add_about(f"{place}: model {model}", str(sha256))
+            recorder.add_about(f"{place}{_MODEL}{model}", str(sha256))
         recorder.add_about(f"{place}: pipeline", digest(document.get("pipeline")))
 
 

@@ -25,7 +25,7 @@ from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Samp
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.batch import streamed
 from tmor_train.data.dataset import Floats, Numbers
-from tmor_train.data.provenance import SeenClips
+from tmor_train.data.provenance import Inputs, SeenClips
 from tmor_train.encoder import Heads, UnusableEncoderError
 from tmor_train.training.config import ViewConfig
 from tmor_train.training.distributed import Precision, autocast_of
@@ -41,8 +41,9 @@ class Pretrained:
     says. ``path`` is the checkpoint and ``sha256`` the hash of its bytes in hexadecimal, empty for new weights. ``of``
     says which of the run's encoders it is, ``ema`` or ``online`` (the trained one, also of released and new weights).
     ``config`` is the whole configuration of the run as JSON values; None for released and new weights. ``seen`` are the
-    clips that it and the run that it started from were trained on; None where that is not recorded. ``network`` is in
-    evaluation mode on ``device``; ``heads`` work on the CPU. ``precision`` is what ``network`` computes in.
+    clips that it and the run that it started from were trained on, ``inputs`` the files that the run read; None where
+    that is not recorded. ``network`` is in evaluation mode on ``device``; ``heads`` work on the CPU. ``precision`` is
+    what ``network`` computes in.
     """
 
     network: Backbone = field(repr=False)
@@ -54,6 +55,7 @@ class Pretrained:
     of: str = "online"
     config: Mapping[str, Any] | None = field(default=None, repr=False)
     seen: SeenClips | None = field(default=None, repr=False)
+    inputs: Inputs | None = field(default=None, repr=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
 

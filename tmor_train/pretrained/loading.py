@@ -18,7 +18,7 @@ from tmor_train.backbones import Backbone
 from tmor_train.backbones.unik import UNIK
 from tmor_train.configuration import as_json, from_json
 from tmor_train.data import Normalise, Sampling
-from tmor_train.data.provenance import SeenClips
+from tmor_train.data.provenance import Inputs, SeenClips
 from tmor_train.encoder import heads_of
 from tmor_train.methods import encoder_for
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
@@ -86,6 +86,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         headless = config.method is not None and config.method.heads == "none"
         heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
         seen = SeenClips.from_state(content["seen"]) if "seen" in content else None
+        inputs = Inputs.from_json(json.loads(content["inputs"])) if "inputs" in content else None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
@@ -101,6 +102,7 @@ def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretraine
         of=of,
         config=as_json(config),
         seen=seen,
+        inputs=inputs,
     )
 
 

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import av
 import numpy as np
@@ -104,3 +105,27 @@ def test_what_x264_does_not_have_is_refused_before_the_first_clip():
         PyAVEncoder(crf=52)
     with pytest.raises(ValueError, match="preset is 'very fast', expected one of ultrafast"):
         PyAVEncoder(preset="very fast")
+
+
+def test_frames_are_written_as_they_come(tmp_path: Path):
+    frames_THW3, pts_T = two_colours(4), 3.0 + np.array([0.0, 0.04, 0.1, 0.2])
+    path = tmp_path / "out.mp4"
+    assert PyAVEncoder().encode_to(path, zip(frames_THW3, pts_T.tolist(), strict=True), fps=20.0) == 4
+    found, times, seconds = decoded(path.read_bytes())
+    assert len(found) == 4
+    assert np.abs(times - (pts_T - 3.0)).max() <= TICK
+    assert seconds == pytest.approx(0.3, abs=2 * TICK)
+    rate = 4 / 0.3  # what encode counts: with the same hint both write the same bytes
+    assert PyAVEncoder().encode_to(path, zip(frames_THW3, pts_T.tolist(), strict=True), fps=rate) == 4
+    assert path.read_bytes() == PyAVEncoder().encode(frames_THW3, pts_T)
+
+
+def test_frames_that_do_not_fit_are_named_as_they_come(tmp_path: Path):
+    path = tmp_path / "out.mp4"
+    small, large = two_colours(1)[0], two_colours(1, height=64)[0]
+    assert PyAVEncoder().encode_to(path, [], fps=25.0) == 0
+    assert not path.exists()
+    with pytest.raises(ShapeError, match=r"uint8 \(64, 64, 3\), expected uint8 \(48, 64, 3\)"):
+        PyAVEncoder().encode_to(path, [(small, 0.0), (large, 0.1)], fps=25.0)
+    with pytest.raises(ShapeError, match="times must rise"):
+        PyAVEncoder().encode_to(path, [(small, 0.1), (small, 0.1)], fps=25.0)
