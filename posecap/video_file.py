@@ -284,8 +284,9 @@ class Timeline:
     Seconds are those of the player's clock: ``first_seconds`` and ``last_seconds`` are when the first and the last of
     ``frame_count`` frames are shown, ``ends_seconds`` is until when the last one is. ``file_ends_seconds`` is the end
     of the stream that ends last. ``pts_N``, ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more
-    packets than are remembered; ``keyframes`` are (number of the packet, its position in the file), position -1 where
-    it is unknown; ``joined`` the numbers of the packets at which ``joins`` are.
+    packets than are remembered; ``keyframes`` are (number of the packet, its position in the file, or that of the last
+    one before it whose position is known), position -1 where none is; ``joined`` the numbers of the packets at which
+    ``joins`` are.
     """
 
     frame_count: int
@@ -348,6 +349,7 @@ class _SeenPackets:
         self._times = (array("q"), array("q"), array("q"))
         self._keyframes: list[tuple[int, int]] = []
         self._number = self._shown = 0
+        self._position = -1
         self._first: int | None = None
         self._before: int | None = None  # the time of the packet before
         self._last = self._end = 0
@@ -359,8 +361,10 @@ class _SeenPackets:
         self._clock.place(packet)
         if len(self._clock.joins) > len(self._joined):
             self._joined.append(self._number)
+        if packet.pos is not None:  # of MPEG-PS only for the first packet that begins in a block
+            self._position = packet.pos
         if packet.is_keyframe:
-            self._keyframes.append((self._number, -1 if packet.pos is None else packet.pos))
+            self._keyframes.append((self._number, self._position))
         if self._number < _MOST_PACKETS:
             for column, value in zip(self._times, (packet.pts, packet.dts, packet.size), strict=True):
                 column.append(_NONE if value is None else value)
@@ -445,7 +449,7 @@ class Reading:
         self._step = 1 / (file.fps or 25)
         self.size = (file.stream.codec_context.width, file.stream.codec_context.height)
         self._begin()
-        self._given = float("-inf")
+        self._given = self._again_until = float("-inf")
         self.sound = 0
         self.restart_clock()
 
@@ -489,6 +493,7 @@ class Reading:
                     yield from chain(held, timed)
                     return
             except OutOfStepError:
+                self._again_until = self._given  # some may have been given; they come again
                 continue
             self._given = float("-inf")
 
@@ -536,7 +541,9 @@ class Reading:
         """Packets from the keyframe with this number on, each with the times that it has in a file read through."""
         found = False
         for step, packet in enumerate(self._demuxed()):
-            found = found or (packet.is_keyframe and (packet.pos, packet.size) == (position, known.size_N[number]))
+            # Right after a seek FFmpeg's reader of MPEG-PS does not know where the packet is.
+            is_there = packet.is_keyframe and packet.size == known.size_N[number] and packet.pos in (position, None)
+            found = found or is_there
             if not found and step < _STEPS_TO_SYNC:
                 continue
             if not found or (packet.size and (number >= len(known.size_N) or packet.size != known.size_N[number])):
@@ -590,6 +597,8 @@ class Reading:
                 yield from ((lost, None) for lost in self._left_out(float("inf")))
                 return
             earliest, (shown, _, _) = heapq.heappop(self._stamps), self._waiting.popleft()
+            if earliest <= self._again_until + _ROUNDING:
+                continue
             if self._given - _BACK_SECONDS < earliest <= self._given + _ROUNDING:
                 later = (stamp for stamp in self._stamps if stamp > self._given + _ROUNDING)
                 earliest = self._given + (min(later, default=self._given + self._step) - self._given) / 2

@@ -41,7 +41,15 @@ from tests.footage import (
 DECODERS = (Decord(), PyAV())
 DECODE = Decode(prober=PyAV(), decoders=DECODERS)
 SIZE = (160, 96)
-CODECS = {".avi": "mpeg4", ".mpg": "mpeg2video", ".flv": "flv", ".asf": "wmv2", ".ogv": "libvpx", ".webm": "libvpx"}
+CODECS = {
+    ".avi": "mpeg4",
+    ".mpg": "mpeg2video",
+    ".m2v": "mpeg2video",
+    ".flv": "flv",
+    ".asf": "wmv2",
+    ".ogv": "libvpx",
+    ".webm": "libvpx",
+}
 SOUNDS = {".mpg": "mp2", ".ogv": "libopus", ".webm": "libopus", ".asf": "libmp3lame"}
 CONTAINERS = (".mp4", ".mov", ".mkv", ".ts", ".avi", ".mpg", ".flv", ".asf", ".ogv", ".webm")
 
@@ -289,6 +297,9 @@ def test_a_matroska_file_that_is_cut_off_promises_what_it_says(tmp_path: Path) -
         ("closed.ts", {"g": "30", "bf": "2"}),
         ("open.ts", {"x264-params": "keyint=30:open-gop=1:bframes=3:b-adapt=0"}),
         ("vp8.ogv", {"g": "20"}),
+        ("mpeg2.mpg", {"g": "15", "bf": "2"}),
+        ("mpeg2.m2v", {"g": "15", "bf": "2"}),
+        ("wmv2.asf", {"g": "20"}),
     ],
 )
 def test_a_late_span_is_reached_without_decoding_what_comes_before(
