@@ -67,6 +67,7 @@ from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
 
 LEDGER_FILE = "ledger.sqlite"
+"""In the folder of :func:`posecap.plan_store.work_folder`."""
 _SHOWN = 8
 """Parts, reasons and files that a message names."""
 _WRITING = Resources(cpus=0)
@@ -82,7 +83,8 @@ class Options:
     """How to build; none of it changes a sample.
 
     ``address`` and ``row_seconds`` are for Ray alone: threads cannot be stopped. A crash of native code ends a build
-    with threads; once it is started again this counts as a death of each worker that was at work.
+    with threads; once it is started again this counts as a death of each worker that was at work. The numbers by
+    default are free choices.
 
     Args:
         runner: ``ray`` actors or ``local`` threads.
@@ -314,7 +316,7 @@ class _Build:
         open_rows = OpenRows(self.ledger, staging, perception=perception)
 
         def write_job(done: PartResult) -> WriteJob | None:
-            """The part to write; None where it has no sample."""
+            """The part to write; None where it has neither samples nor results to store."""
             samples = _staged(done.rows, tombstones)
             written = {"fingerprint": fingerprints[done.name], "lineage": record["lineage"]}
             results = self._results(done, perception, tombstones)

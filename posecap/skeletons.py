@@ -213,6 +213,7 @@ def _hole_share(seen_MT: NDArray[np.bool_]) -> float:
 
 
 def _jitter(joints_MTJ3: Floats, pts_T: Seconds, sizes_M: Doubles) -> float:
+    """``jitter`` of :func:`measure`."""
     if len(pts_T) < 3:
         return 0.0
     xy, seen = joints_MTJ3[..., :2].astype(np.float64), joints_MTJ3[..., 2] > 0

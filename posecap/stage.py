@@ -40,6 +40,7 @@ class _Clock(threading.local):
 
 
 _clock = _Clock()
+"""Each thread's own."""
 
 
 def take_engine_seconds() -> dict[str, float]:

@@ -427,7 +427,8 @@ class CachedStorage(RemoteStorage):
     dataset, or for several processes of a machine that read the same.
 
     A shard is downloaded in pieces, several at a time, when something of it is read first, and then read from disk. Its
-    place follows from its address, size and time of change, so that a shard that was built anew is downloaded anew.
+    place follows from its address, size, and time of change or ETag, so that a shard that was built anew is downloaded
+    anew, unless a web server tells neither.
     Indexes and documents, which are small, are read from the store. Processes that share a folder need not know of each
     other: each shard appears whole, and two that want one at the same moment both download it. To be made by
     :func:`posecap.cached`.
@@ -484,14 +485,16 @@ class CachedStorage(RemoteStorage):
         return path
 
     def _place(self, name: str) -> Path | None:
+        """Where a shard is to be on disk; None for one that is too large, or whose size a web server does not tell."""
         info = self._call("read", name, lambda fs, path: fs.info(path))
-        size = int(info["size"])
-        if size > self.most_bytes:
+        size = info.get("size")
+        if size is None or size > self.most_bytes:
             return None
         identity = f"{self.address}/{name} {size} {info.get('ETag', '')} {_modified(info)}"
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:40]}-{size}"
 
     def _download(self, name: str, path: Path) -> None:
+        """Bring a shard to its place, whose name ends in its size."""
         size = int(path.name.rpartition("-")[2])
         self.folder.mkdir(parents=True, exist_ok=True)
         self._make_room(size)

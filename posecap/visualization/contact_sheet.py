@@ -502,6 +502,7 @@ def _drawn(sample: Sample, background: Image.Image | None) -> Image.Image:
 
 
 def _drawn_size(sample: Sample) -> tuple[int, int]:
+    """(width, height) of the picture on which a sample's skeletons are drawn."""
     return fitting_size(sample.facts, 1, _DRAWN_SIDE)
 
 

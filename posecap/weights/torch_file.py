@@ -351,5 +351,6 @@ def _array_names() -> Names:
     }
 
 
+# What makes tensors of one kind or the other.
 _STORAGES_INTO: dict[Into, type[Storages]] = {"torch": Storages, "numpy": ArrayStorages}
 _NAMES_INTO: dict[Into, Callable[[], Names]] = {"torch": _names, "numpy": _array_names}

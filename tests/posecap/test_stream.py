@@ -555,6 +555,20 @@ def test_what_a_killed_download_left_goes_after_an_hour(remote: str, tmp_path: P
     assert [path.name for path in kept(tmp_path / "cache") if path.name.startswith(".")] == [".new"]
 
 
+def test_a_shard_whose_size_is_not_told_is_not_kept(
+    root: Path, remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(fsspec.core.url_to_fs(remote)[0])
+    info = kind.info
+
+    def without_size(filesystem: Any, path: str, **options: Any) -> dict[str, Any]:
+        return {**info(filesystem, path, **options), **({"size": None} if path.endswith(".tar") else {})}
+
+    monkeypatch.setattr(kind, "info", without_size)
+    assert keys(posecap.open(posecap.cached(remote, tmp_path / "cache"))) == keys(posecap.open(root))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_folder_needs_no_cache(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is on this machine already: open it without a cache"):
         posecap.cached(str(root), tmp_path)
