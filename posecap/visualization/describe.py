@@ -70,14 +70,25 @@ def _treatment(facts: Mapping[str, Any]) -> Iterator[str]:
     """How the file's pictures became those of a player (docs/format.md, "Frames, times and sizes")."""
     shape = facts.get("sample_aspect_ratio")
     yield f"  pixels    displayed ones, square; stored ones are {f'{shape} (width:height)' if shape else 'square too'}"
+    unnoted = []
     if (count := facts.get("video_streams")) is not None:
         yield f"  stream    number {facts.get('stream')} of the file, the best of {count} with video"
+    else:
+        unnoted.append("no other video stream")
     if fields := facts.get("deinterlaced_frames"):
         yield f"  fields    of {fields} interlaced frames the one shown first, scaled to the whole frame"
+    else:
+        unnoted.append("no interlaced frames")
     if damaged := facts.get("damaged_frames"):
         yield f"  damaged   {damaged} frames of the source, left out"
+    else:
+        unnoted.append("no damaged ones")
     if joins := facts.get("clock_restarts"):
         yield f"  joined    recordings with clocks of their own meet at {', '.join(_seconds(join) for join in joins)}"
+    else:
+        unnoted.append("no restart of the clock")
+    if unnoted:
+        yield f"  noted     {', '.join(unnoted)}"
 
 
 def _arrays(sample: Sample) -> Iterator[str]:

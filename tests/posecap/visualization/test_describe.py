@@ -62,6 +62,8 @@ def test_says_how_joints_were_smoothed() -> None:
 def test_says_how_pictures_became_those_of_a_player() -> None:
     plain = describe(building.sample(fps=25.0)).splitlines()
     assert "  pixels    displayed ones, square; stored ones are square too" in plain
+    nothing = "  noted     no other video stream, no interlaced frames, no damaged ones, no restart of the clock"
+    assert nothing in plain
     changed = {
         "sample_aspect_ratio": "2:1",
         "stream": 1,
@@ -73,6 +75,7 @@ def test_says_how_pictures_became_those_of_a_player() -> None:
     assert "  video     640 x 360 px, 25 frames/s of the source's 50, h264" in lines
     assert "  pixels    displayed ones, square; stored ones are 2:1 (width:height)" in lines
     assert "  stream    number 1 of the file, the best of 2 with video" in lines
+    assert "  noted     no interlaced frames, no damaged ones" in lines
     found = describe(building.sample(facts={"deinterlaced_frames": 9, "damaged_frames": 4})).splitlines()
     assert "  fields    of 9 interlaced frames the one shown first, scaled to the whole frame" in found
     assert "  damaged   4 frames of the source, left out" in found
