@@ -124,7 +124,7 @@ def _as_bytes(values: Floats) -> Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two clips, by number, that show the same footage.
+    """Two clips, by number, the smaller one first, that show the same footage.
 
     ``picture``, ``motion`` and ``mirrored`` are those of :class:`posecap.signatures.Likeness`; of two clips of one file
     whose spans overlap 1, None and false.

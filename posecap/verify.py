@@ -159,7 +159,8 @@ def _problem(part: PartName, file: str, what: str, key: str | None = None) -> Pr
 
 @dataclass
 class _PartCheck:
-    """Checks the files of one sidecar. ``keys`` and ``samples`` are known once :meth:`run` has ended.
+    """Checks the files of one sidecar, which are in the folder ``root``. ``keys`` and ``samples`` are known once
+    :meth:`run` has ended.
 
     Whatever the files hold, even where someone made hashes and checksum fit it, gives findings and no exception.
     ``sources`` are the ``source_id`` of each of ``keys``.

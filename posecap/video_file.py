@@ -92,7 +92,7 @@ _SAME_START_SECONDS = 2e-6
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """An open file with the stream that is its video.
+    """An open file (``container``, as PyAV has it) with the stream that is its video.
 
     ``zero`` is the player's clock's start in seconds of the stream's own clock, ``video_streams`` how many streams are
     videos, attached pictures not counted. ``side_at_most`` and ``purpose`` are those of :func:`opened`.

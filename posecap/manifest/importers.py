@@ -218,7 +218,7 @@ def from_folder(
 
 
 def _divided(rows: Iterable[dict[str, object]], split: FolderSplit, table: Path) -> Iterator[dict[str, object]]:
-    """Rows with splits."""
+    """Rows with splits: their own, else those that ``table``, an earlier one, gives their group, else new ones."""
     found = list(rows)
     before = _splits_in(table)
     groups = [split.group_of(str(row["video"])) for row in found]

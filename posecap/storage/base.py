@@ -283,7 +283,7 @@ def cut_short(name: str, start: int, size: int) -> ShardError:
 
 @dataclass(frozen=True)
 class LocalStorage(Storage):
-    """A folder."""
+    """A dataset in the folder ``root``, which need not be there before something is written."""
 
     root: Path
 

@@ -43,6 +43,7 @@ class Lease:
     """A lease that this process holds.
 
     Args:
+        storage: of the dataset.
         number: of its object.
         holder: random digits that a later one of the same number does not have.
     """
