@@ -316,6 +316,31 @@ def _signature_in(facts: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def keys_near(location: Location, *others: Location, split: str | None = None) -> frozenset[str]:
+    """Keys of the clips of a dataset that show footage of other datasets: their near-duplicates, and clips of the same
+    files.
+
+    Args:
+        split: of the other datasets, to which clips are compared; None for all.
+
+    Raises:
+        ShardError: a location is no dataset, or damaged.
+    """
+    with SignatureStore() as store:
+        clips = read_clips(store, location, *others)
+        pairs = clips.pairs()
+    columns = clips.table.select(["key", "split", "source_id", "dataset"]).to_pydict()
+    is_own = [dataset == 0 for dataset in columns["dataset"]]
+    is_other = [not own and split in (None, name) for own, name in zip(is_own, columns["split"], strict=True)]
+    files = {source for source, other in zip(columns["source_id"], is_other, strict=True) if other}
+    near = {row for row, own in enumerate(is_own) if own and columns["source_id"][row] in files}
+    for pair in pairs:
+        near |= {
+            one for one, two in ((pair.first, pair.second), (pair.second, pair.first)) if is_own[one] and is_other[two]
+        }
+    return frozenset(columns["key"][row] for row in near)
+
+
 GROUPS_SCHEMA = pa.schema(
     [
         pa.field("group", pa.int32(), nullable=False),

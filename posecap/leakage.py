@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -146,3 +146,21 @@ def _in_several(table: Any, values: Any) -> Iterator[tuple[Any, dict[str, int], 
     for value, rows in sorted(by_value.items(), key=lambda item: (-sum(count for _, count, _ in item[1]), item[0])):
         rows.sort()
         yield value, {split: count for split, count, _ in rows}, tuple(key for _, _, key in rows)
+
+
+MOST_COMPARED = 20_000
+"""Clips up to which :func:`leaks_between` compares them itself: a minute or two on one core."""
+
+
+def leaks_between(location: Location, one: Collection[str], two: Collection[str]) -> tuple[tuple[Leak, ...], str]:
+    """Leaks between two groups of splits, and what was looked at, in words (:attr:`Audit.checked`).
+
+    Near-duplicates among more than :data:`MOST_COMPARED` clips are those that `posecap duplicates` has recorded.
+
+    Raises:
+        ShardError: it is no dataset, or damaged.
+    """
+    few = Dataset(location).index().count_rows() <= MOST_COMPARED
+    found = audit(location) if few else audit_recorded(location)
+    between = [leak for leak in found.leaks if leak.clips.keys() & set(one) and leak.clips.keys() & set(two)]
+    return tuple(between), found.checked

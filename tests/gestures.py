@@ -80,7 +80,7 @@ def shards(root: Path, *, per_class: int = 4) -> Path:
     for part, (split, count) in enumerate((("train", per_class), ("test", 2))):
         kept = []
         for class_number, label in enumerate(CLASSES[:2]):
-            row = building.row(row_id=f"{split}-{label}", split=split, label=label)
+            row = building.row(row_id=f"{split}-{label}", uri=f"{split}-{label}.mp4", split=split, label=label)
             for number in range(count):
                 seed = 100 * part + 10 * class_number + number
                 walks = building.walkers(frames=10, seed=seed)

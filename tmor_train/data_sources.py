@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap.builtin import program
+from posecap.duplicates import keys_near
 from tmor_train.data import MotionSet, combined, read_shards
 from tmor_train.data.dataset import Floats, vectors
 from tmor_train.data.datasets import SETS
@@ -27,7 +28,8 @@ class DataConfig:
     published skeleton sets, by their names in :data:`tmor_train.data.datasets.SETS`; the files of each are in the
     folder of its name under ``folder``. ``penn_action:train`` is one split of a set, ``sbu:fold1+fold2`` two. ``texts``
     is a Parquet file with the columns ``sentence`` and ``vector`` (text vectors), for sets whose captions have no
-    vectors; None leaves vectors as they are.
+    vectors; None leaves vectors as they are. ``apart_from`` are folders or URLs of posecap datasets to be tested on:
+    clips of ``shards`` that show footage of their ``test`` split, by signature, file and time, are left out.
     """
 
     shards: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class DataConfig:
     sets: tuple[str, ...] = ()
     folder: str = "datasets/skeletons"
     texts: str | None = None
+    apart_from: tuple[str, ...] = ()
 
 
 class NoDataError(ValueError):
@@ -52,12 +55,13 @@ def motions_of(config: DataConfig) -> MotionSet:
     """All clips of ``config.shards``, then those of ``config.sets``, in the order in which they are named.
 
     Raises:
-        NoDataError: nothing is named, a set is unknown or has no such split.
+        NoDataError: nothing is named, a set is unknown or has no such split, or no clip of a dataset is apart from
+            what is tested on.
         MissingTextError: ``texts`` is missing, damaged or lacks a caption.
         posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
         posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
     """
-    parts = [read_shards(location, split=config.split) for location in config.shards]
+    parts = [_apart(read_shards(location, split=config.split), location, config) for location in config.shards]
     parts += [_published(name, Path(config.folder)) for name in config.sets]
     if not parts:
         raise NoDataError(
@@ -65,6 +69,18 @@ def motions_of(config: DataConfig) -> MotionSet:
         )
     motions = combined(parts) if len(parts) > 1 else parts[0]
     return motions if config.texts is None else _with_texts(motions, Path(config.texts), config.folder)
+
+
+def _apart(motions: MotionSet, location: str, config: DataConfig) -> MotionSet:
+    """The clips of a dataset without those that show what is tested on; raises as :func:`motions_of`."""
+    if not config.apart_from:
+        return motions
+    near = keys_near(location, *config.apart_from, split="test")
+    kept = motions.select(~np.isin(motions.clips.key_N, sorted(near)))
+    if not len(kept):
+        tests = ", ".join(config.apart_from)
+        raise NoDataError(f"every clip of {location} shows footage of the test split of {tests}; train on other data")
+    return kept
 
 
 def _published(name_and_splits: str, folder: Path) -> MotionSet:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests import built, skeletons
+from tests import built, planted, skeletons
 from tmor_train.data import from_clips
 from tmor_train.data.datasets import SETS
 from tmor_train.data_sources import DataConfig, MissingTextError, NoDataError, motions_of, sentence_vectors
@@ -36,6 +36,18 @@ def test_shards_and_sets_follow_each_other(folder: Path) -> None:
     motions = motions_of(DataConfig(shards=(str(folder / "shards"),), sets=("counted:train",), folder=str(folder)))
     assert len(motions) == 7
     assert motions.clips.key_N[-2:].tolist() == ["a", "c"]
+
+
+def test_clips_near_to_what_is_tested_on_are_left_out(tmp_path: Path) -> None:
+    planted.build(tmp_path / "test")
+    planted.build(tmp_path / "all", dict.fromkeys(planted.ROWS, "train"))
+    apart = motions_of(DataConfig(shards=(str(tmp_path / "all"),), apart_from=(str(tmp_path / "test"),)))
+    keys = {planted.sample(name, "train").key: name for name in planted.ROWS}
+    # Gone are those of the test split themselves, the original of the copy, and the other clip of the renamed file.
+    assert sorted(keys[key] for key in apart.clips.key_N.tolist()) == ["alone", "long-1", "one-day"]
+    planted.build(tmp_path / "some", dict.fromkeys(planted.ROWS, "test"))
+    with pytest.raises(NoDataError, match=r"every clip of .* shows footage of the test split"):
+        motions_of(DataConfig(shards=(str(tmp_path / "all"),), apart_from=(str(tmp_path / "some"),)))
 
 
 def test_a_split_that_a_set_lacks_is_refused(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.leakage import leaks_between
 from tmor_train.benchmarks import Benchmark, FrameParts, Parts, Recordings, benchmark
 from tmor_train.configuration import nearest
 from tmor_train.data import MotionSet
@@ -18,6 +19,8 @@ from tmor_train.data.provenance import Inputs, recording
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.metrics.accuracy import accuracy
 
+SHARDS = "shards"
+"""The benchmark that is any posecap dataset, with splits of its own."""
 _HELD = "measured on a part of the train {} that was held out, not on the test part"
 
 
@@ -81,11 +84,12 @@ def task_of(config: TaskConfig) -> Task:
         train=parts.train,
         test=parts.test,
         validation=parts.validation,
+        notes=_leaks(chosen, folder),
         inputs=recorder.inputs,
     )
     if config.part == "test":
         return task
-    notes = (_HELD.format("clips"),)
+    notes = (*task.notes, _HELD.format("clips"))
     if parts.validation is not None:
         return replace(task, test=parts.validation, validation=None, notes=notes)
     rest, held = held_out(parts.train, config.holdout)
@@ -93,6 +97,21 @@ def task_of(config: TaskConfig) -> Task:
         raise TaskError(f"{chosen.name} {protocol} has no class with two clips to train on, so none can be held out")
     train, test = parts.train.select(rest), parts.train.select(held)
     return replace(task, train=train, test=test, notes=notes)
+
+
+def _leaks(chosen: Benchmark, folder: Path) -> tuple[str, ...]:
+    """A note on footage of a posecap dataset that stands in its train and its test part; none where there is none, and
+    of other benchmarks, whose splits are their publishers'."""
+    if chosen.name != SHARDS:
+        return ()
+    leaks, checked = leaks_between(folder, ("train",), ("test",))
+    if not leaks:
+        return ()
+    tested = sum(leak.clips["test"] for leak in leaks)
+    return (
+        f"footage of {tested:,} test clips, or of their source videos, stands in the train part, too, so that what was "
+        f"trained on is measured: `posecap leakage` lists {len(leaks):,} (checked: {checked})",
+    )
 
 
 class ChosenBenchmark(NamedTuple):

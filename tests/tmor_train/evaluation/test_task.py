@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import acted, gestures
+from tests import acted, gestures, planted
 from tmor_train.benchmarks import BENCHMARKS, FrameParts, Missing, Parts, UnknownBenchmarkError
 from tmor_train.evaluation.config import HoldOut, TaskConfig
 from tmor_train.evaluation.task import TaskError, benchmark_of, frame_task_of, held_out, selected, task_of
@@ -206,3 +206,14 @@ def test_a_part_without_events_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_benchmark_of_clips_has_no_frames(demo_shards: Path) -> None:
     with pytest.raises(TaskError, match="measured in clips"):
         frame_task_of(TaskConfig(benchmark="shards", folder=str(demo_shards)))
+
+
+def test_leaks_between_train_and_test_are_noted_beside_every_metric(tmp_path: Path) -> None:
+    planted.build(tmp_path)
+    task = task_of(TaskConfig(benchmark="shards", folder=str(tmp_path)))
+    (note,) = task.notes
+    assert note.startswith("footage of 4 test clips, or of their source videos, stands in the train part, too")
+    assert note.endswith("lists 4 (checked: source videos, near-duplicates by signatures)")
+    sound = {name: split for name, split in planted.SPLITS.items() if name in ("alone", "one-day", "next-day")}
+    planted.build(tmp_path / "sound", {**dict.fromkeys(planted.ROWS, "train"), **sound, "long-1": "train"})
+    assert task_of(TaskConfig(benchmark="shards", folder=str(tmp_path / "sound"))).notes == ()
