@@ -219,11 +219,13 @@ class Recordings:
 
 @dataclass(frozen=True, eq=False)
 class FrameParts:
-    """Recordings to ``train`` on and to ``test``; ``validation`` is None where the protocol has no such split."""
+    """Recordings to ``train`` on and to ``test``; ``validation`` is None where the protocol has no such split.
+    ``notes`` are sentences about what is missing of them, to print beside every metric."""
 
     train: Recordings
     test: Recordings
     validation: Recordings | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

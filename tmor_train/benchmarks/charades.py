@@ -6,6 +6,9 @@ in seconds from the video's start. 174 and 49 videos have none, and seven action
 publish no skeletons: estimate them with posecap from the videos into a dataset at ``shards`` whose row ids are the ids
 of the videos (``46GP8``), one clip each: a row with a span, such as one that begins at 0, is not split into shots.
 Seconds become frames by the times that the dataset's index has for the first and the last frame of each clip.
+
+Videos that the dataset has a row of, but no clip (nobody was found, or the file was damaged), are left out of both
+parts, and a note with every metric says how many: figures are then of other videos than those that are published.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.shards import Dataset
+from posecap.shards import Dataset, sidecars
 from tmor_train.benchmarks.base import (
     Benchmark,
     FrameParts,
@@ -117,12 +121,13 @@ def class_names(path: Path) -> tuple[str, ...]:
 class _Videos:
     """The clips of a dataset. ``number_of``: the indices in ``motions`` of a video's clips, by its id. ``first_N``:
     when the first frame of each clip is shown, in seconds of the video. ``rate_N``: the rate of its frames, in frames
-    per second (0: not known)."""
+    per second (0: not known). ``lost``: why a video has no clip, by the id of each that was tried and has none."""
 
     motions: MotionSet
     number_of: Mapping[str, list[int]]
     first_N: NDArray[np.float64]
     rate_N: NDArray[np.float64]
+    lost: Mapping[str, str]
 
     @classmethod
     def of(cls, dataset: Path) -> _Videos:
@@ -139,23 +144,30 @@ class _Videos:
             first_N[number] = first
             # The video's own rate is that of the clip only where no frames were left out.
             rate_N[number] = (row["T"] - 1) / seconds if row["T"] > 1 and seconds > 0 else row["fps"] or 0.0
-        return cls(motions, number_of, first_N, rate_N)
+        lost = {
+            str(row["row_id"]): str(row.get("reason") or "removed")  # a kept one without clip was removed afterwards
+            for _, document in sidecars(str(dataset))
+            for row in document["rows"]
+            if row["row_id"] not in number_of
+        }
+        return cls(motions, number_of, first_N, rate_N, lost)
 
 
 def _recordings(folder: Path, split: str, videos: _Videos, classes: tuple[str, ...]) -> Recordings:
-    """The videos of the split's list, sorted; the dataset may hold others, such as those of the other split.
+    """The videos of the split's list, sorted, but those that posecap lost; the dataset may hold others, such as those
+    of the other split.
 
     Raises:
-        DamagedFileError: the dataset lacks one, has it as several clips, or does not know its frame rate.
+        DamagedFileError: the dataset has no row of one, has it as several clips, or does not know its frame rate.
     """
     intervals_of = actions(folder / FILES[split])
-    lacking = sorted(set(intervals_of) - set(videos.number_of))
+    lacking = sorted(set(intervals_of) - set(videos.number_of) - set(videos.lost))
     if lacking:
         raise DamagedFileError(
             f"{folder / 'shards'} lacks {len(lacking)} of the {len(intervals_of)} {split} videos, such as "
             f"{lacking[0]}; build it from all of them, with the videos' ids as row ids"
         )
-    names = sorted(intervals_of)
+    names = sorted(set(intervals_of) & set(videos.number_of))
     several = [name for name in names if len(videos.number_of[name]) > 1]
     if several:
         raise DamagedFileError(
@@ -177,6 +189,17 @@ def _recordings(folder: Path, split: str, videos: _Videos, classes: tuple[str, .
     return Recordings(videos.motions.select(chosen), classes, events)
 
 
+def _lost_notes(folder: Path, videos: _Videos) -> tuple[str, ...]:
+    """How many videos of the lists posecap lost, and why; none where it lost none."""
+    of_split = {split: sorted(set(actions(folder / name)) & set(videos.lost)) for split, name in FILES.items()}
+    reasons = Counter(videos.lost[video] for names in of_split.values() for video in names)
+    if not reasons:
+        return ()
+    counts = " and ".join(f"{len(names)} {split} videos" for split, names in of_split.items())
+    why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return (f"{counts} are left out, of which the dataset has no clip ({why})",)
+
+
 def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
     """As :attr:`Benchmark.missing`."""
     lists = missing_files(folder, SOURCE, *FILES.values(), _NAMES)
@@ -190,7 +213,9 @@ def _read(folder: Path, protocol: str) -> FrameParts:
         raise SOURCE.missing(folder / "shards")
     videos, classes = _Videos.of(folder / "shards"), class_names(folder / _NAMES)
     return FrameParts(
-        train=_recordings(folder, "train", videos, classes), test=_recordings(folder, "test", videos, classes)
+        train=_recordings(folder, "train", videos, classes),
+        test=_recordings(folder, "test", videos, classes),
+        notes=_lost_notes(folder, videos),
     )
 
 

@@ -230,7 +230,8 @@ def _read(folder: Path, protocol: str) -> FrameParts:
         split: [name for name in sorted(annotations) if annotations[name].subset == subset]
         for split, subset in _SUBSETS.items()
     }
-    return FrameParts(**{split: _recordings(folder, annotations, names) for split, names in names_of.items()})
+    train, test = (_recordings(folder, annotations, names_of[split]) for split in ("train", "test"))
+    return FrameParts(train, test)
 
 
 TSU = Benchmark(

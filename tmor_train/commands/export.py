@@ -15,8 +15,9 @@ examples:
   tmor_train embed runs/stage1 --sets penn_action:test --folder datasets/skeletons --output penn.parquet
 """
 _EXPORT_NOTES = """\
-The file's metadata says how clips are brought into the form that it takes. It is run in onnxruntime beside torch on
-batches of several sizes; if they differ by more than 1e-4 of the largest output, no file is left.
+The file's metadata says how clips are brought into the form that it takes, and has the SHA-256 of the checkpoint and of
+the file itself. It is run in onnxruntime beside torch on batches of several sizes; if they differ by more than 1e-4 of
+the largest output, no file is left.
 """
 
 
@@ -106,6 +107,7 @@ def _export(options: argparse.Namespace) -> int:
         print(f"{name} ({', '.join(map(str, shape))}): {_meaning(name, encoder.sampling.layout, scale)}")
     outputs = " and ".join(exported.outputs)
     print(f"gives {outputs}; differs from torch by at most {exported.difference:.1e} of the largest")
+    print(f"checkpoint {encoder.path.name}, SHA-256 {encoder.sha256}; of the file itself {exported.sha256}")
     print(f"done: {exported.path}")
     return COMPLETE
 

@@ -204,11 +204,18 @@ def frame_task_of(config: TaskConfig) -> FrameTask:
     for name, part in (("train", parts.train), ("test", parts.test)):
         if not len(part.motions) or not len(part.events.class_E):
             raise TaskError(f"the {name} part of {chosen.name} {protocol} has no recordings, or no events in them")
-    task = FrameTask(benchmark=chosen, protocol=protocol, train=parts.train, test=parts.test, inputs=recorder.inputs)
+    task = FrameTask(
+        benchmark=chosen,
+        protocol=protocol,
+        train=parts.train,
+        test=parts.test,
+        notes=parts.notes,
+        inputs=recorder.inputs,
+    )
     if config.part == "test":
         return task
     if parts.validation is not None:
-        return replace(task, test=parts.validation, notes=(_HELD.format("recordings"),))
+        return replace(task, test=parts.validation, notes=(*task.notes, _HELD.format("recordings")))
     return within(task, config.holdout)
 
 
@@ -222,7 +229,10 @@ def within(task: FrameTask, holdout: HoldOut) -> FrameTask:
     if not len(held):
         raise TaskError(f"{task.benchmark.name} {task.protocol} has one recording to train on, so none can be held out")
     return replace(
-        task, train=selected(task.train, rest), test=selected(task.train, held), notes=(_HELD.format("recordings"),)
+        task,
+        train=selected(task.train, rest),
+        test=selected(task.train, held),
+        notes=(*task.notes, _HELD.format("recordings")),
     )
 
 

@@ -4,11 +4,16 @@ Its input ``motion`` (N, C, T, V, M) float32 is clips, coordinates, frames, join
 metadata says, 0 where a joint is not seen. An encoder that averages people by presence has a second input ``present``
 (N, M, T) float32: 1 for a person who is in a frame, else 0. Outputs are ``features`` (N, 256), E_M, and for encoders
 with heads ``projected`` (N, width), phi_M(E_M). The number of clips N is free; all other sizes are fixed.
+
+The metadata has the name and the SHA-256 of the checkpoint (``checkpoint``) and, as the last entry of the file, that of
+all bytes before it (``sha256``). Protobuf lets an entry of a list stand anywhere, so it is appended as it is, and any
+reader of ONNX opens the file. It shows damage, not forgery, as a checkpoint's own.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import warnings
 from collections.abc import Mapping
@@ -33,6 +38,11 @@ TOLERANCE = 1e-4
 """Largest difference to torch, as a share of the largest output: float32 in another order of operations differs by less
 than 1e-6, a wrong operator by far more."""
 
+# A file's last entry of metadata: tag and length of an entry, its key, and the tag and length of 64 hex digits, as
+# protobuf encodes ModelProto.metadata_props (field 14) of StringStringEntryProto (key: field 1, value: field 2).
+_HASH_KEY = b"sha256"
+_HASH_MARK = b"\x72\x4a\x0a\x06" + _HASH_KEY + b"\x12\x40"
+_HASH_BYTES = len(_HASH_MARK) + 64
 _OPSET = 17  # read by onnxruntime from 1.12 on
 _BATCHES = (1, 2, 5)  # numbers of clips; the file was traced with 2, so the others show that it takes any
 
@@ -43,13 +53,14 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written to ``path``.
+    """What was written to ``path``, whose bytes before its last entry have the hash ``sha256`` (64 hex digits).
 
     ``inputs`` are the shapes by name, free sizes as words; ``outputs`` the names. ``difference`` is the largest
     difference between outputs of onnxruntime and torch on batches of several sizes, as a share of the largest output.
     """
 
     path: Path
+    sha256: str
     inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
     difference: float
@@ -97,13 +108,14 @@ def export(
     with atomic_path(path, existing=existing) as part:
         _write(network, part, shapes, names)
         _describe(part, _facts(encoder, frames, persons))
+        sha256 = _append_hash(part)
         difference = _difference(network, part, shapes)
         if not difference <= TOLERANCE:
             raise ExportError(
                 f"onnxruntime differs from torch by {difference:.1e} of the largest output, more than {TOLERANCE:.0e}; "
                 f"{path} was not written"
             )
-    return Exported(path=path, inputs=shapes, outputs=names, difference=difference)
+    return Exported(path=path, sha256=sha256, inputs=shapes, outputs=names, difference=difference)
 
 
 class _Outputs(nn.Module):
@@ -161,6 +173,31 @@ def _describe(path: Path, facts: Mapping[str, object]) -> None:
     onnx.helper.set_model_props(model, words)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def _append_hash(path: Path) -> str:
+    """Append the SHA-256 of a file's bytes to it as metadata, and return it."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("ab") as file:
+        file.write(_HASH_MARK + found.encode())
+    return found
+
+
+def check_export(path: Path) -> str:
+    """The SHA-256 that a file of :func:`export` carries, which is that of its bytes: 64 hex digits.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ExportError: its bytes are others than were written, or it carries no hash, as files of former versions.
+    """
+    content = path.read_bytes()
+    body, end = content[:-_HASH_BYTES], content[-_HASH_BYTES:]
+    if not end.startswith(_HASH_MARK):
+        raise ExportError(f"{path} carries no SHA-256 of its own at its end; export the encoder again")
+    found = hashlib.sha256(body).hexdigest()
+    if found.encode() != end[len(_HASH_MARK) :]:
+        raise ExportError(f"{path} is damaged: the SHA-256 of its bytes is not the one it carries; export it again")
+    return found
 
 
 def _facts(encoder: Pretrained, frames: int, persons: int) -> dict[str, object]:

@@ -1,12 +1,14 @@
 """Readers on files in the owners' formats, and on damaged ones; real sets where they are at hand."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from posecap.outcomes import RowOutcome
+from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName, Sample, Span
 from tests import DATA, building, built
 from tmor_train.benchmarks import (
@@ -205,12 +207,13 @@ def test_damaged_charades_annotations_are_named(line: str, tmp_path: Path) -> No
         charades.actions(path)
 
 
-def _charades(folder: Path, samples: list[Sample]) -> None:
-    """A folder of Charades: A and B to train on, C to test, with poses of these samples."""
+def _charades(folder: Path, samples: list[Sample], lost: Sequence[RowOutcome] = ()) -> None:
+    """A folder of Charades: A and B to train on, C to test, with poses of these samples, and rows without any."""
     (folder / "Charades_v1_train.csv").write_text(f"{HEADER}\nA,c001 0.1 0.19,3\nB,,5\n")
     (folder / "Charades_v1_test.csv").write_text(f"{HEADER}\nC,c000 0.1 9,3\n")
     (folder / "Charades_v1_classes.txt").write_text("".join(f"c{n:03d} Action {n}\n" for n in range(157)))
-    built.build(folder / "shards", {PartName("train", 0): samples})
+    write_part(folder / "shards", PartName("train", 0), samples, record=built.record(samples, more=lost))
+    write_dataset_list(folder / "shards")
 
 
 def _video(name: str, seed: int, first_seconds: float = 0.0) -> Sample:
@@ -241,6 +244,20 @@ def test_charades_whose_videos_were_split_or_left_out_is_refused(tmp_path: Path)
     _charades(other, [_video("A", 2), _video("C", 1)])
     with pytest.raises(DamagedFileError, match="lacks 1 of the 2 train videos, such as B"):
         charades.CHARADES.read(other, "official")
+
+
+def test_charades_without_the_videos_that_were_rejected_is_read(tmp_path: Path) -> None:
+    lost = [
+        RowOutcome(row_id=name, uri=f"{name}.mp4", status="rejected", stage="track", reason="no_person_found")
+        for name in ("B", "elsewhere")
+    ]
+    _charades(tmp_path, [_video("C", 1), _video("A", 2)], lost)
+    parts = charades.CHARADES.read(tmp_path, "official")
+    assert isinstance(parts, FrameParts)
+    assert (len(parts.train.motions), len(parts.test.motions)) == (1, 1)
+    assert parts.notes == (
+        "1 train videos and 0 test videos are left out, of which the dataset has no clip (no_person_found 1)",
+    )
 
 
 @pytest.mark.parametrize("word", ["val", "valid", "validation", "dev"])

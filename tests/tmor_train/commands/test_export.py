@@ -6,7 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import tmor_train
 from tmor_train.cli import main
+from tmor_train.pretrained.export import check_export
 
 torch.set_num_threads(1)
 
@@ -28,9 +30,12 @@ def test_export(demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     assert main(["export", str(demo_run), "--output", str(tmp_path / "e.onnx"), "--frames", "4"]) == 0
-    first, second, third = capsys.readouterr().out.splitlines()
+    first, second, hashes, third = capsys.readouterr().out.splitlines()
     assert first.startswith("motion (N, 2, 4, 17, 1): clips, coordinates, frames, joints of unik17, people")
     assert second.startswith("gives features and projected; differs from torch by at most ")
+    found = tmor_train.load(demo_run)
+    own = check_export(tmp_path / "e.onnx")
+    assert hashes == f"checkpoint {found.path.name}, SHA-256 {found.sha256}; of the file itself {own}"
     assert third.endswith("e.onnx")
 
 

@@ -1,5 +1,6 @@
 """ONNX files compute what torch computes."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from tmor_train.data import Sampling
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.pretrained import export as export_module
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.pretrained.export import ExportError, export
+from tmor_train.pretrained.export import ExportError, check_export, export
 from tmor_train.training.config import ViewConfig
 
 onnx = pytest.importorskip("onnx")
@@ -101,6 +102,22 @@ def test_the_file_says_what_it_takes(demo_run: Path, tmp_path: Path) -> None:
     assert "0 where a joint is not seen" in running.get_modelmeta().description
     ((name, shape),) = [(given.name, given.shape) for given in running.get_inputs()]
     assert (name, shape) == ("motion", ["N", 2, 8, 17, 1])
+
+
+def test_the_file_carries_its_own_hash(tmp_path: Path) -> None:
+    found = export(encoder(), tmp_path / "e.onnx")
+    content = found.path.read_bytes()
+    assert check_export(found.path) == found.sha256 == hashlib.sha256(content[:-76]).hexdigest()
+    entries = onnx.load(found.path).metadata_props
+    assert (entries[-1].key, entries[-1].value) == ("sha256", found.sha256)
+    spoilt = tmp_path / "spoilt.onnx"
+    for at in (100, len(content) // 2, len(content) - 1):
+        spoilt.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(ExportError, match=r"spoilt\.onnx is damaged"):
+            check_export(spoilt)
+    spoilt.write_bytes(content[:-76])
+    with pytest.raises(ExportError, match="carries no SHA-256 of its own"):
+        check_export(spoilt)
 
 
 def test_the_same_encoder_gives_the_same_bytes(tmp_path: Path) -> None:
