@@ -20,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, ClassVar, Self, TypeVar
 
@@ -102,18 +102,19 @@ class RemoteStorage(Storage):
 
     def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
         waiting: deque[tuple[str, Future[bytes]]] = deque()
-        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-read") as readers:
-            try:
-                for name in names:
-                    waiting.append((name, readers.submit(self.read, name, limit=limit)))
-                    if len(waiting) == 2 * _REQUESTS_AT_A_TIME:
-                        first, content = waiting.popleft()
-                        yield first, content.result()
-                while waiting:
+        readers = _readers(_REQUESTS_AT_A_TIME, os.getpid())
+        try:
+            for name in names:
+                waiting.append((name, readers.submit(self.read, name, limit=limit)))
+                if len(waiting) == 2 * _REQUESTS_AT_A_TIME:
                     first, content = waiting.popleft()
                     yield first, content.result()
-            finally:
-                readers.shutdown(wait=False, cancel_futures=True)
+            while waiting:
+                first, content = waiting.popleft()
+                yield first, content.result()
+        finally:
+            for _, content in waiting:
+                content.cancel()
 
     def read_range(self, name: str, start: int, size: int) -> bytearray:
         if size == 0:  # which no range of HTTP can say
@@ -128,23 +129,20 @@ class RemoteStorage(Storage):
     def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
         waiting: deque[tuple[int, Future[bytearray]]] = deque()
         size = 0
-        with ThreadPoolExecutor(self._ranges_at_a_time, thread_name_prefix="posecap-read") as readers:
-            try:
-                for wanted in ranges:
-                    while waiting and (
-                        size + wanted.size > _MOST_BYTES_AHEAD or len(waiting) == 2 * _REQUESTS_AT_A_TIME
-                    ):
-                        first, content = waiting.popleft()
-                        size -= first
-                        yield content.result()
-                    waiting.append(
-                        (wanted.size, readers.submit(self.read_range, wanted.file, wanted.offset, wanted.size))
-                    )
-                    size += wanted.size
-                while waiting:
-                    yield waiting.popleft()[1].result()
-            finally:
-                readers.shutdown(wait=False, cancel_futures=True)
+        readers = _readers(self._ranges_at_a_time, os.getpid())
+        try:
+            for wanted in ranges:
+                while waiting and (size + wanted.size > _MOST_BYTES_AHEAD or len(waiting) == 2 * _REQUESTS_AT_A_TIME):
+                    first, content = waiting.popleft()
+                    size -= first
+                    yield content.result()
+                waiting.append((wanted.size, readers.submit(self.read_range, wanted.file, wanted.offset, wanted.size)))
+                size += wanted.size
+            while waiting:
+                yield waiting.popleft()[1].result()
+        finally:
+            for _, content in waiting:
+                content.cancel()
 
     def map(self, name: str) -> NDArray[np.uint8]:
         size = self._call("read", name, lambda fs, path: fs.info(path)).get("size")
@@ -593,6 +591,13 @@ class _RemoteFile(StorageFile):
 
     def __enter__(self) -> Self:
         return self
+
+
+@lru_cache
+def _readers(threads: int, process: int) -> ThreadPoolExecutor:
+    """Threads that read, for all calls of a process: each opens a back-end of its own, which takes longer than many
+    requests. A process that was forked has none of its parent's."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"posecap-read-{threads}")
 
 
 def _opened(address: str) -> tuple[Any, str]:
