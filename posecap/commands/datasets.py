@@ -1,5 +1,5 @@
-"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``duplicates``, ``leakage``
-and ``remove``."""
+"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``duplicates``,
+``leakage`` and ``remove``."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ _DUPLICATES_MORE = """\
 Clips are compared by the signatures that pipelines with Decode(signature="perceptual") make; of others only clips of
 one file that overlap in time are found. All are kept, unless --keep best removes them. To keep each group in one split,
 write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `posecap build --update`.
+"""
+_EXPORT_MORE = """\
+formats:
+  pyskl    the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
+
+Clips are read and written one after another. What each format holds: docs/exports.md
 """
 _GROUPS_PRINTED = 20
 """Of near-duplicates, the largest; the file has all."""
@@ -91,6 +97,17 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     output = ".mp4 or .gif for a clip, .jpg or .png for a sheet (default: KEY.mp4, or contact_sheet.jpg)"
     option("--output", type=Path, metavar="FILE", help=output)
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
+
+    parser = command(
+        commands, "export", _export, about="write the clips into a file of another project's format", more=_EXPORT_MORE
+    )
+    _add_dataset(parser)
+    option = parser.add_argument
+    option("--format", required=True, metavar="FORMAT", help="one of those below")
+    option("--output", type=Path, required=True, metavar="FILE", help="the file to write")
+    option("--split", help="only clips of this split")
+    _add_where(parser, "only")
+    option("--overwrite", action="store_true", help="replace a file that exists")
 
     about = "find clips that show the same footage, and write them as groups to duplicates.parquet"
     parser = command(commands, "duplicates", _duplicates, about=about, more=_DUPLICATES_MORE)
@@ -464,6 +481,21 @@ def _footage(root: Storage) -> Footage | None:
         limits=download.limits,
         media_root=manifest.media_root,
     )
+
+
+def _export(options: argparse.Namespace) -> int:
+    from posecap.export import export
+
+    clips = export(
+        _only_dataset(options),
+        options.output,
+        form=options.format,
+        split=options.split,
+        where=options.where,
+        existing="replace" if options.overwrite else "refuse",
+    )
+    print(f"{options.output}: {count_text(clips, 'clip')}")
+    return COMPLETE
 
 
 def _duplicates(options: argparse.Namespace) -> int:

@@ -433,6 +433,27 @@ class TestView:
         assert (code, error.startswith("posecap: nope is not a directory: name one clip")) == (2, True)
 
 
+class TestExport:
+    def test_writes_the_clips_of_a_split(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path / "dataset")
+        wanted = ["export", tmp_path / "dataset", "--format", "pyskl", "--output", tmp_path / "clips.pkl"]
+        code, out, err = run(capsys, *wanted, "--split", "train", "--where", "frames > 5")
+        assert (code, out, err) == (0, f"{tmp_path / 'clips.pkl'}: 4 clips\n", "")
+        code, _, err = run(capsys, *wanted)
+        assert (code, "give --overwrite" in err) == (1, True)
+        assert run(capsys, *wanted, "--overwrite")[0] == 0
+        code, _, err = run(capsys, *wanted[:3], "paper", *wanted[4:])
+        assert (code, "there is no format 'paper'" in err) == (1, True)
+
+    def test_help_names_every_format(self, capsys: pytest.CaptureFixture[str]) -> None:
+        from posecap.export import FORMATS
+
+        with pytest.raises(SystemExit):
+            main(["export", "--help"])
+        shown = capsys.readouterr().out
+        assert all(f"\n  {name} " in shown for name in FORMATS)
+
+
 class TestRemove:
     def test_a_key_and_a_source(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         first, second = built.build(tmp_path).values()

@@ -1,0 +1,99 @@
+"""Writes the clips of a dataset into a file of another project's format.
+
+A format is a module here, with a function ``write(clips, file)``, and its name in :data:`FORMATS`. Clips are read one
+after another, and each is written before the next is read, so that a dataset of any size takes the memory of a few
+clips and of one part's index, besides what ``posecap.open`` holds (eight bytes for each clip) and the names of labels.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from posecap.files import Existing, atomic_path
+from posecap.shards import Dataset, Where
+from posecap.storage import Location
+from posecap.stream import Field, Streamed, open_dataset
+from posecap.terminal import nearest
+
+FORMATS = ("pyskl",)
+"""Names of formats, which are those of modules of this package."""
+
+
+class ExportError(ValueError):
+    """A dataset cannot be written in a format; the message names the clip, or what differs, and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """The clips to export, in the order on disk: those of ``split`` (None for all) for which ``where`` holds."""
+
+    location: Location
+    split: str | None = None
+    where: str | None = None
+
+    def index(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """``columns`` of the index row of each clip; one part's index is in memory at a time.
+
+        Raises:
+            ShardError, WhereError: as ``posecap.open``.
+        """
+        for _, _, table in Dataset(self.location).rows(self.split, where=Where.of(self.where), columns=columns):
+            yield from table.to_pylist()
+
+    def samples(self, fields: Sequence[Field]) -> Iterator[Streamed]:
+        """Each clip once, as ``posecap.open`` gives it.
+
+        Raises:
+            ShardError, WhereError: as ``posecap.open``; without any clip as well.
+        """
+        yield from open_dataset(
+            self.location,
+            split=self.split,
+            where=self.where,
+            seed=None,
+            rank=0,
+            world_size=1,
+            fields=fields,
+        )
+
+    def labels(self) -> list[str]:
+        """All labels of the dataset, sorted, whichever clips are exported: a label has the same number in a file of
+        one split and in that of another."""
+        return sorted({row["label"] for row in Clips(location=self.location).index(["label"])} - {None})
+
+
+def export(
+    location: Location,
+    output: str | os.PathLike[str],
+    *,
+    form: str,
+    split: str | None = None,
+    where: str | None = None,
+    existing: Existing = "refuse",
+) -> int:
+    """Write clips of a dataset to the file ``output``; returns how many. Nothing is left there if it fails.
+
+    Args:
+        location: as for ``posecap.open``.
+        form: one of :data:`FORMATS`.
+        split: one split, or None for all.
+        where: only clips for which a condition holds (:mod:`posecap.shards.where`).
+        existing: what happens where the file exists.
+
+    Raises:
+        ExportError: there is no such format, or it cannot hold a clip.
+        OutputExistsError: the file exists and ``existing`` is ``"refuse"``, or it is a folder.
+        ShardError: there is no dataset, it has no such clips, or it is damaged.
+        WhereError: ``where`` is no condition.
+    """
+    if form not in FORMATS:
+        raise ExportError(f"there is no format {form!r}: {nearest(form, FORMATS)}")
+    clips = Clips(location=location, split=split, where=where)
+    with atomic_path(Path(output), existing=existing) as partial, partial.open("wb") as file:
+        written: int = import_module(f"posecap.export.{form}").write(clips, file)
+    return written
