@@ -195,7 +195,7 @@ def _stated_seconds(file: VideoFile) -> float | None:
 
 def _indexed(file: VideoFile, media: Media) -> Media:
     """``media`` with what the index of an MP4 file says of the frames that are shown, without those that its edit lists
-    leave out. The file's own statement of its end is believed as far as its last frame can reach.
+    leave out. The file's own statement of its end is believed up to the longest time between two frames.
     """
     times = sorted(e.timestamp for e in file.stream.index_entries if e.size and not e.is_discard)
     if not times or media.seconds is None:
@@ -203,7 +203,7 @@ def _indexed(file: VideoFile, media: Media) -> Media:
     steps = [after - before for before, after in pairwise(times)]
     unit, most = float(file.unit), max((*steps, file.step)) * float(file.unit)
     end = media.starts_seconds + (times[-1] - times[0] + file.step) * unit
-    believed = end - most <= media.seconds <= end + max(_CUT_OFF_SECONDS, most)
+    believed = abs(media.seconds - end) <= most
     seconds = media.seconds if believed or not 0 < end < LONGEST_SECONDS else end
     return replace(media, frame_count=len(times), seconds=seconds)
 

@@ -380,6 +380,17 @@ def test_an_edit_list_leaves_frames_out(tmp_path: Path) -> None:
     assert set(numbers(clip.frames_THW3)) <= set(range(60, 90))
 
 
+def test_a_pause_before_the_only_stream_is_not_shown(tmp_path: Path) -> None:
+    """An empty edit, which counts in the length that FFmpeg states."""
+    whole = write_streams(tmp_path / "whole.mp4", Picture(frames=120, options={"bf": "0", "g": "10"}))
+    path = with_edits(whole, tmp_path / "edited.mp4", [(500, -1), (1000, 15 * 512), (1000, 60 * 512)])
+    assert PyAV().probe(path).seconds == pytest.approx(2.0)
+    assert numbers(agreeing(path)["pyav"].frames_THW3) == [*range(15, 45), *range(60, 90)]
+    (clip,) = clips(path, 1.5, None)
+    assert numbers(clip.frames_THW3) == list(range(75, 90))
+    assert clip.span.end_seconds == pytest.approx(2.0)
+
+
 @pytest.mark.parametrize(("place", "length"), [(b"mdhd", 100), (b"mdhd", 10**7)])
 def test_an_mp4_that_states_a_false_length_ends_with_its_last_frame(tmp_path: Path, place: bytes, length: int) -> None:
     path = write_streams(tmp_path / "clip.mp4", Picture(frames=90))
