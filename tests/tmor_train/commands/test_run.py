@@ -138,11 +138,11 @@ def test_fewshot(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     typed = words("fewshot", shards, out, "--from", "scratch", "--seeds", "0", "1", "--set", *SMALL, *TUNED)
     assert main([*typed, "percent=25,50", "steps=1"]) == 0
     names = [place.relative_to(out).as_posix() for place, _ in results_under(out)]
-    assert len(names) == 8
-    assert {"linear-25/seed-0", "finetune-50/seed-1"} <= set(names)
+    assert len(names) == 12
+    assert {"linear-25/seed-0", "finetune-50/seed-1", "logistic-50/seed-1"} <= set(names)
     printed = capsys.readouterr().out.splitlines()
-    for mode in ("probe", "finetune"):
-        rows = [line for line in printed if line.startswith(f"  {mode}  scratch")]
+    for mode in ("probe  scratch", "finetune  scratch", "logistic  raw coordinates"):
+        rows = [line for line in printed if line.startswith(f"  {mode}")]
         assert ["50 % of labels" in rows[0], "25 % of labels" in rows[1], len(rows)] == [True, True, 2]
         assert all("±" in row for row in rows)
 

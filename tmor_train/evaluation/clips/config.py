@@ -192,10 +192,12 @@ class FewShotConfig(EncoderEvaluation):
     of ``tune``, or as many more as make ``steps`` steps (200 is a free choice: epochs of a handful of clips are too few
     steps to learn from); the warm-up is lengthened with them, milestones, which count epochs, are not. The linear
     classifier has one setting, because few labels leave none to choose on; its features are computed by
-    ``tune.device`` and ``tune.workers``.
+    ``tune.device`` and ``tune.workers``. ``beside`` and ``raw`` as in :class:`ProbeConfig`, on every draw; with the
+    mode ``linear`` only.
 
     Raises:
-        ValueError: a share or ``steps`` is out of its range, there is no mode, or ``linear`` has several settings.
+        ValueError: a share or ``steps`` is out of its range, there is no mode, or ``linear`` or ``raw.linear`` has
+            several settings.
     """
 
     percent: tuple[float, ...] = (1.0, 5.0, 10.0)
@@ -204,13 +206,16 @@ class FewShotConfig(EncoderEvaluation):
     linear: LinearConfig = field(default_factory=lambda: LinearConfig(exact=ExactConfig(strengths=(1.0,))))
     tune: TuneConfig = field(default_factory=TuneConfig)
     steps: int = 200
+    beside: Literal["logistic", "nothing"] = "logistic"
+    raw: RawConfig = field(default_factory=RawConfig)
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.percent or not self.modes or not all(0 < percent <= 100 for percent in self.percent):
             raise ValueError("there is at least one mode, and one percent; each lies above 0 and up to 100")
-        if len(self.linear.exact.strengths if self.linear.solver == "lbfgs" else self.linear.descent.rates) > 1:
+        linears = (self.linear, self.raw.linear)
+        if any(len(one.exact.strengths if one.solver == "lbfgs" else one.descent.rates) > 1 for one in linears):
             raise ValueError("with few labels nothing is chosen on a hold-out: name one rate, or one strength")
         if self.steps < 1:
             raise ValueError(f"steps is at least 1, not {self.steps}")

@@ -2,7 +2,8 @@
 
 Of a class with n clips, round(p n) are drawn, at least one (AimCLR's rule; Guo et al., AAAI 2022), anew for each seed.
 The draws of a seed are nested: clips that are in its 1 % are in its 5 %, too. So few clips leave none to choose
-settings on; the classifier has the one setting that its configuration names.
+settings on; the classifier has the one setting that its configuration names. Beside the linear probes, on the same
+draws, are those of the same network with new weights and of raw coordinates, as beside a probe with all labels.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from tmor_train.data.dataset import Numbers
 from tmor_train.data.loader import permutation
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.fine_tune import fine_tune_and_score
-from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, classified
+from tmor_train.evaluation.clips.linear_probe import (
+    EncoderFeatures,
+    classified,
+    logistic_trial,
+    untrained_features,
+)
+from tmor_train.evaluation.config import SCRATCH
 from tmor_train.evaluation.encoders import encoder_name
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, run_trials, seed_folders
 from tmor_train.evaluation.task import Task, task_of
@@ -52,6 +59,29 @@ def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
                 else:
                     measure = partial(_tuned, config, task, few, seed)
                 yield Trial(mode=_MODES[mode], name=name, seed=seed, labels=percent / 100, measure=measure)
+    if config.beside == "logistic" and "linear" in config.modes:
+        yield from _baselines(config, task)
+
+
+def _baselines(config: FewShotConfig, task: Task) -> Iterator[Trial]:
+    """For each share and seed the probe of raw coordinates and, beside a trained encoder, of one that is not."""
+    untrained: list[EncoderFeatures] = []
+
+    def of_new_weights(seed: int, few: Numbers, place: Path) -> TrialOutput:
+        if not untrained:  # not before it is asked for: a run may have all of these results
+            tune = config.tune
+            untrained.append(untrained_features(task, config, seed=seed, device=tune.device, workers=tune.workers))
+        return classified(config, task, untrained[0], seed, few, place)
+
+    for number, seed in enumerate(config.seeds):
+        for percent in config.percent:
+            few = drawn(task.train.clips.label_N, percent, seed=seed)
+            if config.start.weights != SCRATCH:
+                _, name = seed_folders(config.seeds, f"scratch-{percent:g}")[number]
+                measure = partial(of_new_weights, seed, few)
+                yield Trial(mode="probe_scratch", name=name, seed=seed, labels=percent / 100, measure=measure)
+            _, name = seed_folders(config.seeds, f"logistic-{percent:g}")[number]
+            yield logistic_trial(task, config.raw, config.task.holdout, name=name, seed=seed, few=(percent, few))
 
 
 def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> TrialOutput:

@@ -64,10 +64,25 @@ def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
 
 
 def _untrained(config: ProbeConfig, task: Task, place: Path) -> TrialOutput:
-    """The probe of an encoder like the configured one with new weights, drawn by the first seed; raises
-    UnusableEncoderError where its architecture is not known."""
+    """The probe of an encoder like the configured one with new weights, drawn by the first seed; raises as
+    :func:`untrained_features`."""
     seed = config.seeds[0]
-    encoder, source = load_encoder(config.start, seed=seed, device=config.device)
+    features = untrained_features(
+        task, config, seed=seed, device=config.device, workers=config.workers, people=config.people
+    )
+    return classified(config, task, features, seed, None, place)
+
+
+def untrained_features(
+    task: Task, config: ProbeConfig | FewShotConfig, *, seed: int, device: str, workers: int, people: int = 1
+) -> EncoderFeatures:
+    """Features by an encoder like the configured one with new weights, which the seed that they are asked for draws;
+    the other arguments are those of :class:`EncoderFeatures`.
+
+    Raises:
+        UnusableEncoderError: the configured encoder's architecture is not known.
+    """
+    encoder, source = load_encoder(config.start, seed=seed, device=device)
     like = scratch_like(encoder)
     if like is None:
         raise UnusableEncoderError(
@@ -75,10 +90,7 @@ def _untrained(config: ProbeConfig, task: Task, place: Path) -> TrialOutput:
             "beside=nothing"
         )
     start = replace(config.start, weights=SCRATCH, scratch=like)
-    features = EncoderFeatures(
-        task, start, config.look, device=config.device, workers=config.workers, people=config.people
-    )
-    return classified(config, task, features, seed, None, place)
+    return EncoderFeatures(task, start, config.look, device=device, workers=workers, people=people)
 
 
 def classified(
@@ -196,16 +208,22 @@ def logistic(config: LogisticConfig, folder: Path, *, begun: Begun = "new") -> P
     return run_trials(trials, task=task, config=config, folder=folder, begun=begun)
 
 
-def logistic_trial(task: Task, config: RawConfig, holdout: HoldOut, *, name: str, seed: int) -> Trial:
-    """The baseline as one measurement of a run."""
+def logistic_trial(
+    task: Task, config: RawConfig, holdout: HoldOut, *, name: str, seed: int, few: tuple[float, Numbers] | None = None
+) -> Trial:
+    """The baseline as one measurement of a run; ``few``: with so many percent of the labels, and the indices of the
+    train clips that keep theirs."""
 
     def measure(place: Path) -> TrialOutput:
         people = min(int(task.train.clips.people_N.max()), _MOST_PEOPLE)
         features = cached_features(task, lambda motions: raw_coordinates(motions, config, people=people))
+        if few is not None:
+            features = features.few(few[1])
         scores_NK, chosen = probe_scores(features, task, config.linear, holdout, seed=seed)
-        return clip_output(task, scores_NK, source=None, trained=len(task.train), chosen=chosen)
+        return clip_output(task, scores_NK, source=None, trained=len(features.train.label_N), chosen=chosen)
 
-    return Trial(mode="logistic", name=name, seed=seed, measure=measure)
+    labels = 1.0 if few is None else few[0] / 100
+    return Trial(mode="logistic", name=name, seed=seed, labels=labels, measure=measure)
 
 
 def raw_coordinates(motions: MotionSet, config: RawConfig, *, people: int) -> Floats:

@@ -89,12 +89,15 @@ def run(config: FewShotConfig, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_every_mode_share_and_seed_is_measured(run: Path) -> None:
     found = {place.relative_to(run).as_posix(): result for place, result in results_under(run)}
     names = [
-        f"{mode}-{percent}/seed-{seed}" for mode in ("finetune", "linear") for percent in (10, 50) for seed in (0, 1)
+        f"{mode}-{percent}/seed-{seed}"
+        for mode in ("finetune", "linear", "logistic")
+        for percent in (10, 50)
+        for seed in (0, 1)
     ]
     assert sorted(found) == sorted(names)
     for name, result in found.items():
         mode, percent = name.split("/")[0].split("-")
-        assert result.mode == {"linear": "probe", "finetune": "finetune"}[mode]
+        assert result.mode == {"linear": "probe", "finetune": "finetune", "logistic": "logistic"}[mode]
         assert result.labels == float(percent) / 100
         assert result.counts == {"train": 3 if percent == "10" else 6, "test": 6}
         assert str(result.seed) == name[-1]
@@ -109,6 +112,23 @@ def test_a_probe_sees_the_labels_that_were_drawn_alone(run: Path, config: FewSho
         read_scores(run / "linear-50/seed-1").scores_NK, linear.scores(features.test_ND), atol=1e-4
     )
     assert read_result(run / "linear-50/seed-1").chosen == {"solver": "lbfgs", "setting": 1.0}
+
+
+def test_a_trained_encoder_has_baselines_on_its_draws(
+    config: FewShotConfig, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BENCHMARKS, "gestures", gestures.benchmark())
+    trained = changed(config, (f"start.weights={demo_run}", "start.frames=none", "modes=linear"))
+    found = {place.parent.name: result for place, result in results_under(few_shot(trained, tmp_path / "run"))}
+    assert sorted(found) == [f"{mode}-{percent}" for mode in ("linear", "logistic", "scratch") for percent in (10, 50)]
+    assert {name: (result.mode, result.labels) for name, result in found.items() if name.endswith("-50")} == {
+        "linear-50": ("probe", 0.5),
+        "logistic-50": ("logistic", 0.5),
+        "scratch-50": ("probe_scratch", 0.5),
+    }
+    assert {result.counts["train"] for name, result in found.items() if name.endswith("-50")} == {6}
+    alone = few_shot(changed(trained, ("beside=nothing",)), tmp_path / "alone")
+    assert {place.parent.name for place, _ in results_under(alone)} == {"linear-10", "linear-50"}
 
 
 def test_what_is_measured_is_not_measured_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
