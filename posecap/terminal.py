@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED, CUT_OFF = 0, 1, 2, 3, 4, 130, 141
 """Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished. ALARM: a build is finished, but a
-stage lost far more than expected. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C, CUT_OFF that of
+stage lost far more than expected (:func:`posecap.outcomes.alarms`), which goes before PARTIAL; or `posecap leakage`
+found footage in several splits. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C, CUT_OFF that of
 shells for SIGPIPE: whoever read the output, such as head, has closed it, and how the command ended is not known."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
@@ -101,6 +102,7 @@ def run_command(
     """Run the command that the arguments name; returns the exit code.
 
     Args:
+        options: parsed by a parser that requires a command, one of those that :func:`command` added.
         program: name at the beginning of what is printed about an error.
         traceback_variable: environment variable that, if set, lets errors through with their traceback.
         message: what to print of an error; None for an unexpected one, of which type and text are printed.

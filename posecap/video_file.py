@@ -40,10 +40,10 @@ FORMATS = (
 concat, SDP, IMF) and formats whose reader opens files beside its own (image sequences, MLV) are absent."""
 _SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "flv", "asf")
 """Containers that store when each frame is shown. In MPEG streams FFmpeg estimates it after a seek, often wrongly."""
-INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
-"""The container whose index tells the number of frames and where they end; of others every packet is read. That of AVI
-has no frames that were left out to save space, and none of a second file behind the first."""
-BARE = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1")
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of the container whose index tells the number of frames and where they end; of others every packet is
+read. That of AVI has no frames that were left out to save space, and none of a second file behind the first."""
+BARE_STREAMS = ("h264", "hevc", "m4v", "mpegvideo", "obu", "vc1")
 """Streams without a container. What FFmpeg's readers of them state as the average rate is a default, 25 a second."""
 _JUMPY = ("mpegts", "mpeg", "ogg")
 """FFmpeg's formats whose clock may start anew (``AVFMT_TS_DISCONT``)."""
@@ -123,7 +123,7 @@ class VideoFile:
         """Average frames per second as the container states it, or the stream where it has no container; 0 where
         neither states one."""
         stated, guessed = self.stream.average_rate or 0, self.stream.guessed_rate or 0
-        return float((guessed or stated) if self.container.format.name in BARE else (stated or guessed))
+        return float((guessed or stated) if self.container.format.name in BARE_STREAMS else (stated or guessed))
 
     @property
     def step(self) -> int:
@@ -282,18 +282,18 @@ class Timeline:
     """What every packet of the video says, in the file's order and on a clock that goes on over joins.
 
     Seconds are those of the player's clock: ``first_seconds`` and ``last_seconds`` are when the first and the last of
-    ``frame_count`` frames are shown, ``ends_seconds`` is until when the last one is. ``file_ends_seconds`` is the end
-    of the stream that ends last. ``pts_N``, ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more
-    packets than are remembered; ``keyframes`` are (number of the packet, its position in the file, or that of the last
-    one before it whose position is known), position -1 where none is; ``joined`` the numbers of the packets at which
-    ``joins`` are.
+    ``packet_count`` packets is shown, those of hidden frames not counted, ``ends_seconds`` is until when the last one
+    is. ``all_streams_end_seconds`` is the end of the stream that ends last, sound and others included. ``pts_N``,
+    ``dts_N``, in ticks, and ``size_N``, bytes, are empty where there are more packets than are remembered;
+    ``keyframes`` are (number of the packet, its position in the file, or that of the last one before it whose position
+    is known), position -1 where none is; ``joined`` the numbers of the packets at which ``joins`` are.
     """
 
-    frame_count: int
+    packet_count: int
     first_seconds: float
     last_seconds: float
     ends_seconds: float
-    file_ends_seconds: float
+    all_streams_end_seconds: float
     joins: tuple[float, ...]
     pts_N: array[int] = field(repr=False)
     dts_N: array[int] = field(repr=False)
@@ -387,11 +387,11 @@ class _SeenPackets:
         remembered = self._number <= _MOST_PACKETS
         end = float(self._end * unit - zero)
         return Timeline(
-            frame_count=self._shown,
+            packet_count=self._shown,
             first_seconds=float((self._first or 0) * unit - zero),
             last_seconds=float(self._last * unit - zero),
             ends_seconds=end,
-            file_ends_seconds=max(end, float(self.others_end - zero)),
+            all_streams_end_seconds=max(end, float(self.others_end - zero)),
             joins=tuple(float(join * unit - zero) for join in self._clock.joins),
             pts_N=self._times[0] if remembered else array("q"),
             dts_N=self._times[1] if remembered else array("q"),

@@ -17,7 +17,7 @@ from posecap.interfaces import Frames
 from posecap.stage import Engine, Reject
 from posecap.types import Media, Pixels, Span
 from posecap.video import displayed_size, frame_rate
-from posecap.video_file import BARE, INDEXED, LONGEST_SECONDS, Reading, VideoFile, opened, timeline
+from posecap.video_file import BARE_STREAMS, LONGEST_SECONDS, MP4, Reading, VideoFile, opened, timeline
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.reformatter import VideoReformatter
 
-_STATE_SECONDS = (INDEXED, "avi", "matroska,webm", "flv")
+_STATE_SECONDS = (MP4, "avi", "matroska,webm", "flv")
 """Containers whose header states a duration that can be believed. MPEG streams state none, and ASF adds its preroll."""
 _CUT_OFF_SECONDS = 1.0
-"""A container that promises so much more than its last packet reaches is taken for cut off. A free choice."""
+"""Where all packets were read: a container that promises so much more than they reach is taken for cut off. A free
+choice."""
 
 
 @dataclass(frozen=True)
 class PyAV(Engine):
-    """Decodes on one thread, so that damaged streams give the same frames on every run.
+    """Decodes on one thread (:func:`posecap.video_file.opened`), so that damaged streams give the same frames on every
+    run.
 
     A damaged packet also damages the frames after it, up to the next keyframe. All of these are left out, and their
     times given (:attr:`posecap.interfaces.Frames.damaged`). A file that is cut off is read to where it ends. Of an
@@ -44,7 +46,7 @@ class PyAV(Engine):
         side_at_most: most pixels of a stored frame's width, and of its height, and of the width and height at which
             they are displayed; larger videos are rejected as ``too_large``.
         seconds_per_block: most seconds of real time for one block of frames, the seek included; a longer one is a
-            ``decode_timeout``. The prober may take as long to read all packets of a file without an index.
+            ``decode_timeout``. The prober may take as long to read all packets of a file (:meth:`probe`).
         block_frames: frames per block.
 
     The defaults are free choices.
@@ -76,10 +78,11 @@ class PyAV(Engine):
         return True
 
     def probe(self, path: Path) -> Media:
-        """See :class:`posecap.interfaces.Prober`. One frame is decoded, and where that is turned, mirrored or
-        interlaced, the frames of the first 32 packets.
+        """See :class:`posecap.interfaces.Prober`. One frame is decoded; where it is turned or mirrored, the
+        first 32 packets too, and again where it is interlaced.
 
-        Where the container has no index of the stream, all of its packets are read, without decoding them.
+        The rest is in the index of an MP4 file that states a duration and a number of frames, unless each field has a
+        packet of its own. Of every other file all packets are read, without decoding them.
 
         Raises:
             Reject: ``undecodable``, ``no_video_stream`` or ``too_large``.
@@ -110,11 +113,12 @@ class PyAV(Engine):
                 starts_seconds=file.starts_seconds,
                 interlaced=first is not None and first.interlaced_frame,
                 mirrored=mirrored,
+                # Decoders that ask the container alone, Decord and TorchCodec, leave such files to this one.
                 turned_by_frames=(rotation > 0 or mirrored) and self._says_orientation(path),
             )
             per_frame = 2 if media.interlaced and self._has_field_packets(path) else 1
-            if media.container == INDEXED and media.seconds and file.stream.frames > 0 and per_frame == 1:
-                return _indexed(file, media)
+            if media.container == MP4 and media.seconds and file.stream.frames > 0 and per_frame == 1:
+                return _indexed(file, media)  # fragmented files state 0 frames: their index is incomplete
         return self._measured(path, media, per_frame)
 
     def _says_orientation(self, path: Path) -> bool:
@@ -123,24 +127,26 @@ class PyAV(Engine):
         return bool(frames) and _orientation(frames[0]) != (0, False)
 
     def _has_field_packets(self, path: Path) -> bool:
-        """Whether each field of the first frames has a packet of its own, as often in H.264 of MPEG-TS."""
+        """Whether each field of the first frames has a packet of its own, as often in H.264 of MPEG-TS. One may have
+        given no frame, or one without its pair."""
         packets, frames = _first_frames(path, self.side_at_most)
-        return 0 <= packets - 2 * len(frames) <= 1
+        return packets > 1 and abs(packets - 2 * len(frames)) <= 1
 
     def _measured(self, path: Path, media: Media, per_frame: int) -> Media:
-        """``media`` with what the packets say of length, rate, number of frames and joins; ``per_frame`` packets are a
-        frame."""
+        """``media`` with what the packets say of length, rate, number of frames and :attr:`~posecap.types.Media.joins`;
+        ``per_frame`` packets are a frame."""
         found = timeline(path, side_at_most=self.side_at_most, seconds_at_most=self.seconds_per_block)
-        # Of a bare stream each packet has taken the time of a frame.
-        share = 1 / per_frame if media.container in BARE else 1.0
+        # Packets of a bare stream state no times, and ``timeline`` lets each of them last as long as a whole frame.
+        share = 1 / per_frame if media.container in BARE_STREAMS else 1.0
         lasts, seconds = share * (found.last_seconds - found.first_seconds), share * found.ends_seconds
-        if media.container in _STATE_SECONDS and (media.seconds or 0.0) > found.file_ends_seconds + _CUT_OFF_SECONDS:
-            seconds = media.seconds or 0.0
+        promised = media.seconds or 0.0
+        if media.container in _STATE_SECONDS and promised > found.all_streams_end_seconds + _CUT_OFF_SECONDS:
+            seconds = promised  # the file is cut off, and the stage that decodes it is to see how much is missing
         return replace(
             media,
-            fps=frame_rate(found.frame_count, lasts, stated=media.fps * per_frame) / per_frame,
+            fps=frame_rate(found.packet_count, lasts, stated=media.fps * per_frame) / per_frame,
             seconds=seconds if 0 < seconds < LONGEST_SECONDS else None,
-            frame_count=-(-found.frame_count // per_frame),
+            frame_count=-(-found.packet_count // per_frame),
             starts_seconds=max(0.0, found.first_seconds),
             joins=found.joins,
         )
@@ -148,7 +154,8 @@ class PyAV(Engine):
     def frames(self, path: Path, media: Media, *, span: Span | None, size: tuple[int, int]) -> Iterator[Frames]:
         """Blocks of ``block_frames`` frames; see :class:`posecap.interfaces.Decoder`.
 
-        Frames that are shown more than 0.1 s before the one that was decoded before are left out.
+        Frames that are shown more than 0.1 s, FFmpeg's limit for times that go back, before the one given before are
+        left out.
 
         Raises:
             Reject: ``undecodable`` or ``too_large``.
@@ -161,7 +168,7 @@ class PyAV(Engine):
             scaler, fields = VideoReformatter(), _FirstFields()
             block = _Block(size)
             for seconds, frame in reading.since(span.start_seconds if span else 0.0):
-                if span is not None and seconds >= span.end_seconds:
+                if span is not None and seconds >= span.end_seconds:  # times increase: no frame of the span follows
                     break
                 if seconds < 0 or not (span is None or span.holds(seconds)):
                     continue
@@ -176,7 +183,7 @@ class PyAV(Engine):
                     reading.restart_clock()
             if block.images or block.damaged:
                 yield block.frames()
-            if not reading.sound:
+            if not reading.sound:  # of all frames that were decoded, also those outside of the span
                 raise Reject("undecodable", "the stream holds no usable frame")
 
 
@@ -200,16 +207,19 @@ def _indexed(file: VideoFile, media: Media) -> Media:
     times = sorted(e.timestamp for e in file.stream.index_entries if e.size and not e.is_discard)
     if not times or media.seconds is None:
         return media
-    steps = [after - before for before, after in pairwise(times)]
-    unit, most = float(file.unit), max((*steps, file.step)) * float(file.unit)
+    ticks = [after - before for before, after in pairwise(times)]
+    unit, longest = float(file.unit), max((*ticks, file.step)) * float(file.unit)
     end = media.starts_seconds + (times[-1] - times[0] + file.step) * unit
-    believed = abs(media.seconds - end) <= most
+    believed = abs(media.seconds - end) <= longest
     seconds = media.seconds if believed or not 0 < end < LONGEST_SECONDS else end
     return replace(media, frame_count=len(times), seconds=seconds)
 
 
 def _first_frames(path: Path, side_at_most: int) -> tuple[int, list[VideoFrame]]:
-    """How many of the first packets a decoder that knows nothing of the container decoded, and what frames it gave."""
+    """How many of the first packets a new decoder took, up to the first that it cannot decode, and what frames it gave.
+
+    It gets the codec's own headers, and not what the container says beside them, such as the orientation.
+    """
     import av
 
     with opened(path, side_at_most=side_at_most) as file:
@@ -220,8 +230,9 @@ def _first_frames(path: Path, side_at_most: int) -> tuple[int, list[VideoFrame]]
         frames: list[VideoFrame] = []
         with suppress(av.error.FFmpegError):
             for packet in islice(file.container.demux(file.stream), _FIRST_PACKETS):
-                packets += packet.size > 0
                 frames += bare.decode(packet if packet.size else None)
+                packets += packet.size > 0
+        with suppress(av.error.FFmpegError):  # frames still in the decoder
             frames += bare.decode(None)
         return packets, frames
 
@@ -233,8 +244,8 @@ _FIRST_PACKETS = 32
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:
     """Degrees clockwise by which a frame is turned for display, in steps of 90, and whether it is then mirrored.
 
-    Both follow from the signs of its display matrix (p, q) -> (a p + c q, b p + d q); one that turns by another angle
-    is taken for the nearest.
+    Both follow from its display matrix (p, q) -> (a p + c q, b p + d q): from which pair of numbers is the larger, and
+    from their signs. One that turns by another angle is taken for the nearest.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None or len(content := bytes(cast("SideData", matrix))) < _MATRIX.size:
@@ -246,7 +257,8 @@ def _orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 
 _MATRIX = Struct("=9i")
-"""FFmpeg's ``AVDisplayMatrix``: 3 x 3 numbers of 32 bits in the machine's order of bytes."""
+"""FFmpeg's display matrix (``libavutil/display.h``), row by row a b u, c d v, x y w: integers of 32 bits in the
+machine's order of bytes."""
 
 
 def _sample_aspect_ratio(file: VideoFile) -> Fraction:

@@ -2,7 +2,9 @@
 
 Takes the ``end2end.onnx`` that MMPose's makers publish, or any export by MMDeploy for one picture size H x W
 (published: 256x192): input pictures (N, 3, H, W), outputs ``simcc_x`` (N, J, 2 W) and ``simcc_y`` (N, J, 2 H). Pre- and
-post-processing are those of MMPose without flip test: published files compute no mirrored crops.
+post-processing are those of MMPose, but joints whose score is not above 0, which MMPose puts at (-0.5, -0.5) of the
+crop, become zeros (:func:`posecap.inference.crops.scatter_keypoints`); and there is no flip test, which would run the
+network once more, on the mirrored crops: exported files hold no such step, and none is added.
 """
 
 from __future__ import annotations
@@ -34,16 +36,26 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 class RTMPoseOnnx(TopDownEstimator):
     """Estimates the joints of every tracked person in every frame.
 
+    The base class has ``estimate``, which calls ``_crops``, and ``_predict`` on batches of crops; it makes ``name``,
+    ``layout`` (that of ``joints``) and ``weights`` of the fields.
+
     Args:
-        size: of the network: tiny, small, medium or large.
-        joints: layout of the joints.
-        weights_from: name in the registry or path of an ONNX file; None takes the published one of this size.
+        size: of the network: ``t`` (tiny), ``s`` (small), ``m`` (medium) or ``l`` (large).
+        joints: layout of the joints, ``coco17`` or ``halpe26``.
+        weights_from: name in the registry or path of an ONNX file; None takes the one that was published for this size
+            and layout.
         batch: most crops at a time, 1 or more; halved when memory runs out, and 1 for a file exported for single crops.
-        device: ``auto`` takes the worker's GPU where onnxruntime has one.
+        device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where onnxruntime has one.
+
+    :meth:`load` raises DeviceError for ``cuda`` where onnxruntime has none, and the errors of weights that
+    :meth:`~posecap.inference.crops.TopDownEstimator.estimate` names.
+
+    Raises:
+        ValueError: ``batch`` is below 1.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
-    suffix: ClassVar[str] = "-onnx"
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")  # either will do
+    suffix: ClassVar[str] = "-onnx"  # of the engine's name, and of its weights' in the registry
 
     size: Size = "m"
     joints: Joints = "coco17"
@@ -63,7 +75,11 @@ class RTMPoseOnnx(TopDownEstimator):
         ]
 
     def _predict(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
-        """See the base class; crops are (picture, area) as :meth:`_crops` gives them."""
+        """See the base class; crops are (picture, area) as :meth:`_crops` gives them.
+
+        Raises:
+            WrongArchitectureError: the network gives another number of joints than the layout has.
+        """
         height, width = self._network.size
         pictures, areas = zip(*crops, strict=True)
         simcc_x, simcc_y = self._network.run(normalize(np.stack(pictures), mean=_MEAN, std=_STD))
@@ -102,8 +118,8 @@ def _area(box_4: Floats, *, ratio: float) -> Floats:
 
 
 def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
-    """(height, width, 3) uint8: the area scaled to the network's size; the area's centre is at the centre of pixel
-    (width / 2, height / 2)."""
+    """(height, width, 3) uint8: the area scaled to the network's size, bilinearly, black beyond the frame; the area's
+    centre is at the centre of pixel (width / 2, height / 2)."""
     x, y, wide, high = (float(value) for value in area_4)
     rows = (np.arange(height) - height / 2) * (high / height) + y
     columns = (np.arange(width) - width / 2) * (wide / width) + x
@@ -114,7 +130,8 @@ def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:
     """(x, y) of the joints (N, J, 2) in pixels of the crop, and scores (N, J): the smaller of the two axes' peaks.
 
     Args:
-        simcc_x, simcc_y: (N, J, 2 W) and (N, J, 2 H) likelihoods of every half pixel of the crop.
+        simcc_x, simcc_y: (N, J, 2 W) and (N, J, 2 H): how likely every half pixel of the crop is; the network's
+            own numbers, not normalised. Peaks are up to about 1.
     """
     positions = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1).astype(np.float32) / np.float32(_PER_PIXEL)
     return positions, np.minimum(simcc_x.max(-1), simcc_y.max(-1))

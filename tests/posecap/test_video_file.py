@@ -24,6 +24,7 @@ from posecap.video_file import Reading, opened
 from tests.decoders import check_times, installed, read
 from tests.footage import (
     Picture,
+    damaged,
     filtered,
     numbers,
     overwritten,
@@ -611,6 +612,22 @@ def test_of_fields_that_are_coded_alone_the_first_is_given(tmp_path: Path, suffi
     assert found.deinterlaced_T is not None
     assert found.deinterlaced_T.all()
     assert found.damaged == ()
+
+
+@pytest.mark.parametrize("name", ["mbaff_tff.mp4", "fields.mov"])
+def test_damage_does_not_make_whole_frames_fields(tmp_path: Path, name: str) -> None:
+    codec_name, options, order = INTERLACED[name]
+    path = write_interlaced(tmp_path / name, codec=codec_name, options=options, order=order)
+    for packet in range(1, 6):
+        media = PyAV().probe(damaged(path, packet))
+        assert (media.frame_count, media.fps) == (10, 25.0)
+
+
+def test_damage_does_not_make_fields_whole_frames(tmp_path: Path) -> None:
+    path = write_field_pairs(tmp_path / "pairs.h264", frames=30, order="tff")
+    for packet in (2, 3):
+        media = PyAV().probe(damaged(path, packet))
+        assert (media.interlaced, media.fps) == (True, pytest.approx(25, abs=1))
 
 
 def test_a_progressive_video_is_left_alone(tmp_path: Path) -> None:
