@@ -20,8 +20,11 @@ from posecap.storage import Location
 from posecap.stream import Field, Streamed, open_dataset
 from posecap.terminal import nearest
 
-FORMATS = ("pyskl",)
+FORMATS = ("coco", "pyskl")
 """Names of formats, which are those of modules of this package."""
+
+CHANGED = "clips came or went while they were exported: run it again"
+"""Said where two passes over the clips do not find as many."""
 
 
 class ExportError(ValueError):
@@ -65,6 +68,18 @@ class Clips:
         """All labels of the dataset, sorted, whichever clips are exported: a label has the same number in a file of
         one split and in that of another."""
         return sorted({row["label"] for row in Clips(location=self.location).index(["label"])} - {None})
+
+
+def picture_size(sample: Streamed) -> tuple[int, int]:
+    """Width and height of a clip's frames as displayed, in pixels, from its ``facts``.
+
+    Raises:
+        ExportError: the clip has none, as where its video's size was not known.
+    """
+    width, height = (sample["facts"].get(side) for side in ("width", "height"))
+    if not width or not height:
+        raise ExportError(f"clip {sample['key']} has no width and height: leave such out with --where 'width > 0'")
+    return int(width), int(height)
 
 
 def export(

@@ -32,7 +32,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.export import Clips, ExportError
+from posecap.export import CHANGED, Clips, ExportError, picture_size
 
 _PROTOCOL = 3
 """The first that has bytes; later ones refer to values by their number in the whole file, which would have to be
@@ -46,7 +46,8 @@ def write(clips: Clips, file: BinaryIO) -> int:
     """Write the pickle; returns the number of clips.
 
     Raises:
-        ExportError: clips have different layouts, or a clip has no width and height.
+        ExportError: clips have different layouts, a clip has no width and height, or the dataset changed
+            meanwhile.
         ShardError, WhereError: as ``posecap.open``.
     """
     layouts = sorted({row["layout"] for row in clips.index(["layout"])})
@@ -58,14 +59,12 @@ def write(clips: Clips, file: BinaryIO) -> int:
     file.write(_preamble() + b"}" + _plain("annotations") + b"]")  # EMPTY_DICT, the key, EMPTY_LIST
     count = 0
     for sample in clips.samples(["joints", "facts"]):
-        facts = sample["facts"]
-        if not facts.get("width") or not facts.get("height"):
-            raise ExportError(f"clip {sample['key']} has no width and height, which pyskl needs: leave it out")
+        width, height = picture_size(sample)
         joints_MTJ3 = sample["joints"].numpy()
         annotation = {
             "frame_dir": sample["key"],
-            "label": numbers.get(facts.get("label"), -1),
-            "img_shape": (facts["height"], facts["width"]),
+            "label": numbers.get(sample["facts"].get("label"), -1),
+            "img_shape": (height, width),
             "total_frames": joints_MTJ3.shape[1],
             "keypoint": joints_MTJ3[..., :2],
             "keypoint_score": joints_MTJ3[..., 2],
@@ -77,11 +76,16 @@ def write(clips: Clips, file: BinaryIO) -> int:
         file.write(b"ua")  # SETITEMS, APPEND
         count += 1
     file.write(b"s" + _plain("split") + b"}")  # SETITEM, the key, EMPTY_DICT
+    listed = 0
     # Parts are ordered by split, so each split is met once.
     for split, rows in groupby(clips.index(["split", "key"]), itemgetter("split")):
         file.write(_plain(split) + b"]")
-        file.writelines(_plain(row["key"]) + b"a" for row in rows)
+        for row in rows:
+            file.write(_plain(row["key"]) + b"a")
+            listed += 1
         file.write(b"s")
+    if listed != count:
+        raise ExportError(CHANGED)
     file.write(b"s" + _plain("label_names") + _plain(names) + b"s.")  # SETITEM twice, STOP
     return count
 

@@ -81,7 +81,7 @@ class TestPyskl:
         assert max(value for name, value in opcodes if name == "BINPUT") == 102
 
     def test_many_labels_and_clips_of_one_split(self, tmp_path: Path) -> None:
-        names = [f"label {number:03}" for number in range(300)]
+        names = [f"label {number:03}" for number in range(130)]
         rows = [building.row(row_id=name, label=name, split="val", uri=f"{name}.mp4") for name in names[:2]]
         made = [building.sample(frames=3, seed=number, row=row) for number, row in enumerate(rows)]
         other = [building.sample(frames=3, seed=9 + n, row=building.row(row_id=f"t{n}", label=name, uri=f"t{n}.mp4"))
