@@ -47,6 +47,7 @@ write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `po
 _EXPORT_MORE = """\
 formats:
   coco     COCO keypoints (.json): a video for each clip, an image for each frame, tracks, skeleton
+  parquet  plain Parquet (.parquet): everything but stored video, a row for each clip, arrays as flat lists
   pyskl    the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
 
 Clips are read and written one after another. What each format holds: docs/exports.md

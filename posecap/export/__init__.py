@@ -20,7 +20,7 @@ from posecap.storage import Location
 from posecap.stream import Field, Streamed, open_dataset
 from posecap.terminal import nearest
 
-FORMATS = ("coco", "pyskl")
+FORMATS = ("coco", "parquet", "pyskl")
 """Names of formats, which are those of modules of this package."""
 
 CHANGED = "clips came or went while they were exported: run it again"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -370,14 +370,14 @@ class ColumnsWriter:
 
     def __init__(self, file: AtomicFile) -> None:
         self._file = pa.ipc.new_file(file, COLUMNS_SCHEMA)
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[ColumnsRow] = []
         self._bytes = 0
 
     def add(self, sample: Sample, facts: bytes) -> None:
         """Add a sample, with its ``json`` member as ``facts``."""
         arrays = arrays_of(sample)
         # Not the sample itself, whose video is much larger than its arrays.
-        self._waiting.append(_Waiting(sample.key, arrays, facts.decode()))
+        self._waiting.append(ColumnsRow(sample.key, arrays, facts.decode()))
         self._bytes += len(facts) + sum(array.nbytes for array in arrays.values())
         if self._bytes >= _COLUMNS_BATCH_BYTES:
             self._flush()
@@ -388,18 +388,24 @@ class ColumnsWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            self._file.write_batch(_batch(self._waiting))
+            self._file.write_batch(columns_record_batch(self._waiting))
             self._waiting, self._bytes = [], 0
 
 
-class _Waiting(NamedTuple):
+class ColumnsRow(NamedTuple):
+    """A sample's key, its arrays by member name, and its facts as JSON text."""
+
     key: str
     arrays: Mapping[str, NDArray[Any]]
     facts: str
 
 
-def _batch(waiting: list[_Waiting]) -> Any:
-    """The samples as one :class:`pyarrow.RecordBatch`; ShardError where an array holds NaN or infinity."""
+def columns_record_batch(waiting: Sequence[ColumnsRow]) -> Any:
+    """One or more samples as a :class:`pyarrow.RecordBatch` with :data:`COLUMNS_SCHEMA`.
+
+    Raises:
+        ShardError: an array holds NaN or infinity.
+    """
     shapes = np.array([(*one.arrays["joints"].shape[:3], len(one.arrays["text"])) for one in waiting], np.int32)
     columns = [pa.array([one.key for one in waiting], pa.string())]
     columns += [pa.array(np.ascontiguousarray(shapes[:, axis])) for axis in range(len(_AXIS_COLUMNS))]
