@@ -35,6 +35,8 @@ from tmor_train.data.dataset import MotionSet, Numbers
 MOST_FILES = 4096
 """Files of one folder that are recorded by name, a free choice; of more (NTU has 56,880) one hash of all their names
 and hashes is recorded, for records are part of every checkpoint."""
+LICENSES = ": licenses"
+"""End of the name in :attr:`Inputs.about` of the licenses of a dataset's clips."""
 _MODEL = ": model "  # in names of :attr:`Inputs.about`, between a dataset's place and the name of a model
 _NAMED = 4  # changes that a message names
 _SHOWN = 12  # hex digits of a hash in messages
@@ -81,7 +83,12 @@ class Inputs:
         if sorted(self.files.values()) == sorted(now.files.values()):
             return ""
         files = _differences(self.files, now.files)
-        found = [*_differences(self.about, now.about), *files]
+        # Licenses explain no change of files, and records of former versions have none.
+        before, after = (
+            {name: words for name, words in about.items() if not name.endswith(LICENSES)}
+            for about in (self.about, now.about)
+        )
+        found = [*_differences(before, after), *files]
         more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         return "; ".join(found[:_NAMED]) + more
 
@@ -157,7 +164,7 @@ def record_file(path: Path) -> None:
 
 def record_parts(location: str, split: str | None, *, read: Literal["columns", "tar"]) -> None:
     """The parts of a split (None: of all) of a posecap dataset, by their sidecars: their indexes, the files ``read``,
-    and the models and the pipeline that made them.
+    the models and the pipeline that made them, and the licenses that its clips state.
 
     Raises:
         posecap.shards.ShardError: a sidecar is missing or damaged.
@@ -166,6 +173,8 @@ def record_parts(location: str, split: str | None, *, read: Literal["columns", "
     if recorder is None:
         return
     storage, place = open_storage(location), public_uri(location.rstrip("/"))
+    for license_ in set(Dataset(storage).index(split).to_table(columns=["license"])["license"].to_pylist()):
+        recorder.add_about(f"{place}{LICENSES}", license_ or "none stated")
     for part, _ in Dataset(storage).parts(split):
         document = read_sidecar(storage, part, names="stored")
         for name, entry in document["files"].items():

@@ -34,7 +34,16 @@ from tmor_train.training.distributed import DistributedContext, autocast_of, dis
 from tmor_train.training.metric_logger import MetricLogger, Progress, plot, read_events
 from tmor_train.training.optimizer import NonFiniteError, lr_ratio
 from tmor_train.training.representation_metrics import FEWEST_DIRECTIONS, effective_rank, neighbours_agree, uniformity
-from tmor_train.training.runs import RunError, Stop, Stopped, check_new, read_config, run_lock, write_config
+from tmor_train.training.runs import (
+    RunError,
+    Stop,
+    Stopped,
+    check_new,
+    read_config,
+    run_lock,
+    write_card,
+    write_config,
+)
 from tmor_train.training.train_state import TrainState
 
 PLOT_SECONDS = 60.0
@@ -82,6 +91,7 @@ def pretrain(config: PretrainConfig, folder: Path) -> Path:
         training.save()
         if distributed.is_main:
             write_config(as_json(config), folder)
+            training.write_card({})
         return training.fit("start")
 
 
@@ -353,6 +363,8 @@ class Pretraining:
         self.save()
         if self.distributed.is_main and better:
             self.checkpoints.mark_best(train_state.step)
+        if self.distributed.is_main:
+            self.write_card(metrics)
         metrics["seconds_aside"] = monotonic() - began
         self.progress.aside(metrics["seconds_aside"])
         self.logger.log("epoch", train_state.step, metrics | self.progress.metrics())
@@ -440,6 +452,18 @@ class Pretraining:
         self.origin = content.get("origin")
         if self.config.loop.start == "checkpoint":  # those of the run before are in the checkpoint alone
             self.seen = SeenClips.from_state(content["seen"]) if "seen" in content else None
+
+    def write_card(self, figures: Mapping[str, Any]) -> None:
+        """Write the run's model card, by the newest checkpoint; the main process calls it."""
+        write_card(
+            self.folder,
+            config=as_json(self.config),
+            inputs=self.inputs,
+            clips=len(self.motions),
+            checkpoint=self.checkpoints.path(self.train_state.step),
+            figures=figures,
+            version=__version__,
+        )
 
     def log(self, line: str) -> None:
         """Prints a line, in the main process."""

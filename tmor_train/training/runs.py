@@ -1,8 +1,9 @@
 """The folder of a run, whatever its type: its ``config.json``; and how signals stop a run between two steps.
 
 ``config.json`` has every field of the configuration. A pre-training run's folder also has ``journal.jsonl``, the logged
-events and metrics, ``checkpoints/``, the state of training, ``plots/``, the curves, and ``tensorboard/`` where
-TensorBoard is installed. While a process works on a run, the folder has ``.lock`` (:func:`run_lock`).
+events and metrics, ``checkpoints/``, the state of training, ``plots/``, the curves, :data:`CARD`, for people, and
+``tensorboard/`` where TensorBoard is installed. While a process works on a run, the folder has ``.lock``
+(:func:`run_lock`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from posecap.files import write_file
+from posecap.files import file_sha256, write_file
+from tmor_train.data.provenance import LICENSES, Inputs
 
 CONFIG = "config.json"
 READING = "reading"
@@ -29,6 +31,8 @@ LOCK = ".lock"
 INPUTS = "inputs.json"
 """What an evaluation read when it was begun: :class:`tmor_train.data.provenance.Inputs` as JSON, with a ``format``.
 Runs of former versions have none."""
+CARD = "MODEL_CARD.md"
+"""What a pre-training run's encoder is and was made from, for whoever gets it: :func:`write_card`."""
 _log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -118,6 +122,77 @@ def write_config(values: Any, folder: Path) -> None:
     ``config.json`` is written in full or not at all, also when the process is killed.
     """
     write_file(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_card(
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    clips: int,
+    checkpoint: Path,
+    figures: Mapping[str, Any],
+    version: str,
+) -> None:
+    """Write a run's model card, in place of an earlier one.
+
+    Args:
+        config: the run's configuration as JSON values.
+        inputs: what it read.
+        clips: how many clips it is trained on.
+        checkpoint: its newest one, whose file is hashed.
+        figures: of the last epoch, by name; empty before the first. Those that are None are left out.
+        version: of tmor_train.
+    """
+    data = config["data"]
+    licenses = {name.removesuffix(LICENSES): words for name, words in inputs.about.items() if name.endswith(LICENSES)}
+    about = {name: words for name, words in inputs.about.items() if not name.endswith(LICENSES)}
+    sets = [f"- the published set {name}, under the terms of its publisher" for name in data["sets"]]
+    start = config["loop"].get("start_from")
+    measured = [
+        f"- {name}: {value:.4g}" if isinstance(value, float) else f"- {name}: {value}"
+        for name, value in figures.items()
+        if value is not None
+    ]
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"An encoder of skeletons, trained by tmor_train {version} with the recipe `{config['recipe']}`: "
+        f"{config['about']}.",
+        "",
+        f"- checkpoint `{checkpoint.name}`, SHA-256 `{file_sha256(checkpoint)}`",
+        f"- began with the weights of {start}, whose own data and terms count as well" if start else "- new weights",
+        f"- the whole configuration: `{CONFIG}`",
+        "",
+        "## Data",
+        "",
+        f"{clips:,} clips of:",
+        "",
+        *[f"- {place}; licenses of its clips: {words}" for place, words in sorted(licenses.items())],
+        *sets,
+        "",
+        "Read from, with SHA-256:",
+        "",
+        *[f"- {name}: `{sha256}`" for name, sha256 in sorted(inputs.files.items())],
+        "",
+        "Made with, with SHA-256:",
+        "",
+        *[f"- {name}: `{sha256}`" for name, sha256 in sorted(about.items())],
+        *([] if about else ["- not recorded"]),
+        "",
+        "## Figures",
+        "",
+        *(measured or ["None yet: no epoch has ended."]),
+        "",
+        "They are of the training data. What the encoder is good for, an evaluation says (`tmor_train run probe`).",
+        "",
+        "## Use",
+        "",
+        "No more than the licenses and terms above allow, of the data as of the models that made it; where none is "
+        "stated, ask. It sees how joints move, and was measured on no question of who somebody is: it is not made to "
+        "tell people apart, nor for decisions about them.",
+    ]
+    write_file(folder / CARD, ("\n".join(lines) + "\n").encode())
 
 
 def read_config(folder: Path) -> Any:

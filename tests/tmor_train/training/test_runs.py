@@ -8,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
+import tmor_train
 from tests import ROOT
-from tmor_train.training.runs import CONFIG, LOCK, RunError, check_new, read_config, run_lock, write_config
+from tmor_train.data.provenance import Inputs
+from tmor_train.training.runs import (
+    CARD,
+    CONFIG,
+    LOCK,
+    RunError,
+    check_new,
+    read_config,
+    run_lock,
+    write_card,
+    write_config,
+)
 
 _HOLDER = """
 import sys, time
@@ -87,3 +99,35 @@ def test_checkpoints_without_a_configuration_are_not_written_over(tmp_path: Path
         RunError, match=r"holds checkpoints, step-000000012\.pt among them, of a run whose config\.json"
     ):
         check_new(tmp_path)
+
+
+def test_a_run_has_a_model_card(demo_run: Path) -> None:
+    card = (demo_run / CARD).read_text()
+    encoder = tmor_train.load(demo_run)
+    assert f"- checkpoint `{encoder.path.name}`, SHA-256 `{encoder.sha256}`" in card
+    assert "recipe `pretrain_demo`" in card
+    assert "13 clips of:" in card
+    assert "shards; licenses of its clips: CC0-1.0\n" in card
+    assert f": model made-up: `{'ab' * 32}`" in card
+    assert encoder.inputs is not None
+    assert all(f"- {name}: `{sha256}`" in card for name, sha256 in encoder.inputs.files.items())
+    assert "\n- loss: " in card
+
+
+def test_a_card_says_what_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "step.pt").write_bytes(b"weights")
+    config = {"recipe": "mine", "about": "made up", "data": {"sets": ["sbu"]}, "loop": {"start_from": "runs/before"}}
+    write_card(
+        tmp_path,
+        config=config,
+        inputs=Inputs({}),
+        clips=1,
+        checkpoint=tmp_path / "step.pt",
+        figures={"rank": None},
+        version="1.2.3",
+    )
+    card = (tmp_path / CARD).read_text()
+    assert "- began with the weights of runs/before, whose own data and terms count as well" in card
+    assert "- the published set sbu, under the terms of its publisher" in card
+    assert "- not recorded" in card
+    assert "None yet: no epoch has ended." in card
