@@ -2,12 +2,14 @@
 
     python benchmarks/clustering.py [--sizes 5000 20000 50000] [--near 25000 50000 100000 200000] [--repeats 1]
 
-Embeddings are 256 numbers each: 200 Gaussian clusters and a tenth of outliers; eps is the automatic one. `--fill 24`
-puts them into 24 of the 256 dimensions, with little noise in the others, as trained encoders tend to do. Each run has
-a process of its own; time excludes imports and making the data, memory is the peak beyond both. "labels equal" compares
-every label, noise and numbering included. The search in near cells is compared with the exact result up to the largest
-of --sizes; its time for a million is extrapolated from its own curve, and so labelled, unless --near asks for it.
---approximate sets faiss (an inverted file, 32 neighbours a point) beside it where faiss is installed.
+Embeddings are 256 numbers each: 200 Gaussian clusters and a tenth of outliers; eps is tmor_train's `adaptive_eps` from
+1000 of them. `--fill 24` puts them into a random subspace of 24 of the 256 dimensions, and adds a little noise in all.
+Each run has a process of its own, with the threads that torch, numpy or faiss take by themselves; time excludes imports
+and making the data, memory is the peak beyond both. "labels equal" compares every label, noise and numbering included.
+The search in near cells (`dbscan_near_cells`: points are compared within a cell of a k-means and its --probes nearest)
+is run once, and compared with the exact result at sizes that are among --sizes too; its time for a million is
+extrapolated from its own curve, and so labelled, unless --near asks for it. --approximate sets faiss (`dbscan_faiss`:
+32 neighbours a point, from --probes lists) beside it where faiss is installed.
 """
 
 from __future__ import annotations
@@ -51,10 +53,10 @@ def main() -> None:
     parser.add_argument(
         "--near", type=int, nargs="*", default=[25_000, 50_000, 100_000, 200_000], help="of the search in near cells"
     )
-    parser.add_argument("--probes", type=int, default=32, help="cells that are searched for each point")
+    parser.add_argument("--probes", type=int, default=32, help="cells or lists that are searched")
     parser.add_argument("--approximate", type=int, nargs="*", default=[], help="sizes at which faiss takes part too")
     parser.add_argument("--fill", type=int, default=DIMENSIONS, help="dimensions of the clusters (default: all)")
-    parser.add_argument("--repeats", type=int, default=1, help="of each, taking turns; the best counts")
+    parser.add_argument("--repeats", type=int, default=1, help="of each exact method, in turn; the best counts")
     options = parser.parse_args()
     exact: dict[int, Run] = {}
     for size in options.sizes:
@@ -134,14 +136,15 @@ def search(method: str, eps: float, probes: int) -> Callable[[np.ndarray], np.nd
 
 
 def eps_for(embeddings: np.ndarray) -> float:
+    # Distances are of cosines: the methods take embeddings as they are, and normalise them within the time measured.
     return adaptive_eps(normalize(embeddings), min_samples=MIN_SAMPLES, sample=1000)
 
 
 def made_up_embeddings(size: int, fill: int) -> np.ndarray:
-    """(size, DIMENSIONS) float32, not normalised; the clusters lie in `fill` of the dimensions.
+    """(size, DIMENSIONS) float32. Centres have length 1, points lie about 0.88 away from theirs. Free choices.
 
-    Centres have length 1, points lie about 0.88 away from theirs; the noise of the other dimensions has about a tenth
-    of a point's length. Free choices.
+    Where `fill` is less than DIMENSIONS, points are made in so many dimensions, scaled to length 1 and turned into a
+    random subspace; noise of about a tenth of that length is added in all dimensions.
     """
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((200, fill))

@@ -1,15 +1,15 @@
 """Speed of every engine by batch size, and the share of the models in the time of the stages that use them.
 
-    python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--concurrency 1 2]
+    python benchmarks/engines.py [--only NAME …] [--batches 1 8 64] [--seconds 3] [--concurrency 1 2] [--clips 8]
 
-Detectors and embedders see frames of the demo's footage at working size, pose estimators four people in each of them.
-Each engine is compared with itself at the first batch size. MoveNet, BlazePose, EfficientNet and MiniLM have their real
-weights; every other engine has random ones in the published format, which cost the same time.
-With a GPU, engines that can use it do.
+Detectors see frames of a clip of the demo at most 640 pixels long, pose estimators four people in each of them,
+embedders of videos its first eight; embedders of text see sentences. Each engine is compared with itself at the first
+batch size. MoveNet, BlazePose, EfficientNet and MiniLM have their real weights; every other engine has random ones in
+the published format, which cost the same time. With a GPU, engines that can use it do.
 
-Decoders (``--only decoders``) read the same clip at its working size, all of it and 16 frames from its middle on. Their
-rates are frames per second of CPU time, the process's own, which other programs on the machine change little; with
-TorchCodec on a GPU, of the clock.
+Decoders (``--only decoders``) read the video of that clip at 512 pixels at most, all of it and 16 frames from its
+middle on. Their rates are frames per second of CPU time, the process's own, which other programs on the machine change
+little; with TorchCodec on a GPU, of the clock.
 
 The chain is decode → detect → track → pose → embed over the same clip again and again, in one worker with one or more
 threads. Its share is the seconds that the three models take by themselves, on frames decoded beforehand, divided by the

@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--rows 1000,10000,40000]
 
 Every thousandth row is the same short real clip from a pinned package, the others name files that are missing, so
-that planning, scheduling, committing and reporting see every row while the models see few. Prints CPU seconds and peak
-resident memory of the build's process.
+that planning, scheduling, committing and reporting see every row while the models see few. Prints CPU seconds of
+the build's process and of those that it starts and waits for, and peak resident memory of the first alone.
 """
 
 from __future__ import annotations

@@ -1,18 +1,20 @@
 """Milliseconds of one step of pre-training: tmor_train's TrainState beside the same step written the usual way.
 
-    python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads 2] [--device cpu]
+    python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads N]
+                               [--device cpu|cuda] [--set "FIELD=VALUE …"]
 
-A step is everything between two batches: the positive view, the encoder's forward on the clips and the EMA encoder's
-on that view, L_mm, L_mv and L_mt against a full queue, backward, gradient clipping, AdamW, both moving averages, the
-queue.
-"plain" is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken parameter by
-parameter. Both begin with the same weights, queue, clusters and batch, and so have the same losses (a test holds
-them to it). They take turns with a product of square matrices, the most that the machine can do; bests are printed, so
-that a busy machine is no one's disadvantage. FLOPs are those of the plain step's products: the share of the peak is the
-work as it is written, even where TrainState computes the same numbers with fewer operations.
+A step is everything between two batches: the positive view, the encoder's forward on the clips and the EMA encoder's on
+that view, L_mm, L_mv and L_mt against a full queue, backward, gradient clipping, AdamW, both moving averages, the
+queue. "plain" is UNIK with a loop over its heads, a softmax over all logits in each loss, and an average taken
+parameter by parameter. Both begin with the same weights, queue, clusters and batch, and have the same losses where both
+see the same view (a test without augmentation holds them to it). They take turns with a product of square matrices,
+called the peak; bests are printed, so that a busy machine is no one's disadvantage. In float32 on CUDA that product is
+computed without TF32 and convolutions with it, as PyTorch does by default, so a step's share of the peak may exceed 100
+%. FLOPs are those of the plain step's products: the share is the work as it is written, even where TrainState computes
+the same numbers with fewer operations.
 
-Then the real loop runs on a set that was read into memory, and on columns mapped from disk: how much of it is waiting
-for data.
+Then batches are loaded and trained on, one after the other as a run does it, from a set that was read into memory and
+from columns mapped from disk: what share of the time is waiting for data.
 """
 
 from __future__ import annotations
@@ -50,14 +52,16 @@ from tests import plain_unik
 
 CLIPS, CLUSTERS, SENTENCES = 512, 40, 200  # of the made-up dataset; free choices
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
-SQUARE = {"cpu": 1536, "cuda": 8192}  # rows of the matrices whose product is the peak
+SQUARE = {"cpu": 1536, "cuda": 8192}
+"""Rows of the matrices whose product is the peak. Free choices: arithmetic outweighs reading them."""
 
 
 # --- the plain step -------------------------------------------------------------------------------------------------
 
 
 def plain_weights(encoder: nn.Module) -> dict[str, Tensor]:
-    """Copies of an encoder's weights, which take gradients, and of its statistics, by the released names."""
+    """Copies of an encoder's weights, which take gradients, and of its statistics, by the names of UNIK's published
+    weights."""
     statistics = {name for name, _ in encoder.named_buffers()}
     copies = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
     return {name: tensor.requires_grad_(name not in statistics) for name, tensor in copies.items()}
@@ -71,10 +75,14 @@ def weights_in(part: nn.Module | dict[str, Tensor]) -> list[Tensor]:
 
 
 class PlainTrainer:
-    """The step of ``train_state`` for its default objective, written plainly; begins with its weights and queue."""
+    """The step of ``train_state``, written plainly; begins with its weights and queue.
 
-    def __init__(self, train_state: TrainState, *, precision: str = "float32") -> None:
-        self.config, self.device, self.precision = train_state.config, train_state.distributed.device, precision
+    For the configuration that :func:`configuration` makes, with other momentum, rate, weight decay, clipping and
+    positive view at will, and one temperature for all three losses, as by default.
+    """
+
+    def __init__(self, train_state: TrainState) -> None:
+        self.config, self.device = train_state.config, train_state.distributed.device
         encoder, objective = train_state.encoder, train_state.objective
         config = self.config.objective
         self.encoder, self.key_encoder = plain_weights(encoder), plain_weights(train_state.ema.module)
@@ -82,7 +90,7 @@ class PlainTrainer:
         assert objective.text_head is not None, "configuration() has all three losses"
         heads = (objective.motion_head, objective.video_head, objective.text_head)
         self.motion_head, self.video_head, self.text_head = (copy.deepcopy(head.layers) for head in heads)
-        self.key_head = copy.deepcopy(self.motion_head)
+        self.key_head = copy.deepcopy(self.motion_head)  # as the EMA head of a new TrainState
         trained = (self.encoder, self.motion_head, self.video_head, self.text_head)
         self.parameters = [tensor for part in trained for tensor in weights_in(part)]
         self.optimizer = torch.optim.AdamW(
@@ -93,13 +101,13 @@ class PlainTrainer:
         self.queue = {name: kept[name].clone() for name in names}
         self.pointer, self.momentum, self.temperature = 0, config.momentum, config.temperature_mm
         self.cluster_of = train_state.cluster_of
-        self.generator = torch.Generator(self.device)
+        self.generator = torch.Generator(self.device)  # its views are not train_state's, but cost the same
 
     def train(self, batch: MotionBatch) -> float:
         """One step; returns its loss."""
         view = augmented(batch, self.config.views.positive, self.generator)
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        with autocast:
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.precision == "bfloat16")
+        with autocast:  # these weights have no classifier, without which ``scores`` gives clip features
             features = plain_unik.scores(self.encoder, batch.motion_NCTVM, training=True)
             with torch.no_grad():
                 key_features = plain_unik.scores(self.key_encoder, view.motion_NCTVM, training=True)
@@ -199,7 +207,7 @@ def new_train_state(config: PretrainConfig, motions: MotionSet, device: torch.de
         index_K=numbers(len(motions)),
         text_id_K=numbers(len(motions.sentences)),
     )
-    train_state.objective.after_step([full])
+    train_state.objective.after_step([full])  # one list entry for each memory, of which there is one
     labels = numbers(CLUSTERS, len(motions))
     labels[::4] = -1
     train_state.cluster_of = labels
@@ -209,12 +217,12 @@ def new_train_state(config: PretrainConfig, motions: MotionSet, device: torch.de
 def write_dataset(root: Path, *, clips: int, frames: int) -> None:
     """A posecap dataset of ``clips`` walks of ``frames`` to two times as many frames, with one caption each."""
     samples = [sample(number, frames + number * frames // clips) for number in range(clips)]
-    write_part(root, PartName("train", 0), samples, record={"fingerprint": "f" * 64})
+    write_part(root, PartName("train", 0), samples, record={"fingerprint": "f" * 64})  # any will do
     write_dataset_list(root)
 
 
 def sample(number: int, frames: int) -> Sample:
-    """One person who is seen throughout and walks at random."""
+    """One person who is seen throughout and walks at random, within one pixel: only shapes matter here."""
     rng = np.random.default_rng(number)
     steps = rng.standard_normal((1, frames, 17, 3), np.float32) * np.float32(0.01)
     joints = (0.5 + steps.cumsum(1)).clip(0.0, 1.0).astype(np.float32)
@@ -236,7 +244,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--set", default="", metavar="FIELD=VALUE …", help="fields of the configuration, such as loop.compile=on"
+        "--set", default="", metavar="FIELD=VALUE …", help="fields of TrainState's loop, such as loop.compile=on"
     )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -247,6 +255,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_dataset(root, clips=CLIPS, frames=options.frames)
+        # By default the columns of a folder are mapped; "tar" reads all into memory.
         sets = {"in memory": read_shards(root, read="tar"), "columns, mapped": read_shards(root)}
         for precision in precisions(device):
             for batch in options.batch:
@@ -275,12 +284,13 @@ def compare(train_state: TrainState, repeats: int) -> None:
     config, device = train_state.config, train_state.distributed.device
     loader = Loader(train_state.motions, sampling=config.sampling, batching=config.batching)
     batch = loader.gather(np.arange(config.batching.size)).to(device)
-    plain = PlainTrainer(train_state, precision=config.loop.precision)
-    half = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
-    square = torch.rand(SQUARE[device.type], SQUARE[device.type], device=device, dtype=half)
+    plain = PlainTrainer(train_state)
+    dtype = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
+    square = torch.rand(SQUARE[device.type], SQUARE[device.type], device=device, dtype=dtype)
     with FlopCounterMode(display=False) as counter:
         plain.train(batch)
-    train_state.train_step([batch], lr_ratio=1.0, watch=False)  # the first step of both allocates, and is not timed
+    # The first step of both allocates, and is not timed. A step may have several batches; ``watch`` adds metrics.
+    train_state.train_step([batch], lr_ratio=1.0, watch=False)
     seconds = best(
         {
             "plain": lambda: plain.train(batch),
@@ -305,9 +315,10 @@ def compare(train_state: TrainState, repeats: int) -> None:
 
 
 def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) -> None:
-    """Prints how long the loop of a run waits for its batches, the first one of the epoch left out."""
+    """Prints which share of the time passes until batches are on the device: waiting for the loader's threads (one by
+    default, ``loop.workers``), pinning and copying. The very first batch is left out."""
     config, device = train_state.config, train_state.distributed.device
-    batching = replace(config.batching, last="fill")
+    batching = replace(config.batching, last="fill")  # every batch is full, also where the set has fewer clips
     loader = Loader(motions, sampling=config.sampling, batching=batching, workers=config.loop.workers)
     batches = chain.from_iterable(repeat(loader))  # epoch after epoch
     next(batches)
@@ -317,7 +328,7 @@ def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) ->
         batch = next(batches)
         batch = (batch.pinned() if device.type == "cuda" else batch).to(device)
         waited += perf_counter() - asked
-        train_state.train_step([batch], lr_ratio=1.0, watch=False)
+        train_state.train_step([batch], lr_ratio=1.0, watch=False)  # reads the loss, so it waits for the GPU
     share = waited / (perf_counter() - began)
     print(f"  loop   {of:<16} {100 * share:5.2f} % of {repeats} steps' time is waiting for data")
 

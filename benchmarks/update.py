@@ -1,6 +1,6 @@
 """Seconds of an update after one change, against building everything again, and whether both leave the same bytes.
 
-    python benchmarks/update.py [VIDEOS] [--clips 28] [--changes captions,layout,…] [--check]
+    python benchmarks/update.py [VIDEOS] [--clips 1000] [--changes captions,layout,…] [--check]
 
 VIDEOS is a folder of videos in folders by label; by default ``videos/exercise`` of ``$POSECAP_TEST_DATA``. It is built
 once with the default pipeline, one worker on threads, which is what building everything again takes. For each change

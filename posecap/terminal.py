@@ -24,7 +24,7 @@ Commands = argparse._SubParsersAction  # argparse gives the type no public name
 @contextmanager
 def without_collection() -> Iterator[None]:
     """Around imports, which make many objects and free none: Python looks for no garbage meanwhile, and later not in
-    what was made. It would take a tenth of the time that a command needs to start.
+    what was made.
     """
     gc.disable()
     try:

@@ -43,14 +43,20 @@ class RTMPose(TopDownEstimator):
     """Estimates the joints of every tracked person in every frame.
 
     Args:
-        size: of the network: tiny, small, medium or large.
-        joints: layout of the joints.
-        weights_from: name in the registry or path of a checkpoint; None takes the published one of this size.
-        flip_test: ``on``, as in the published configurations, computes the mirrored crop too and takes the mean.
-        batch: most crops at a time; halved when memory runs out.
-        device: ``auto`` takes the worker's GPU where it has one (:func:`posecap.inference.device.torch_device`).
-        precision: fp32 unless asked otherwise. Bfloat16 is coarser than the differences between neighbouring half
-            pixels of a wide peak, so some joints move by a pixel of the crop.
+        size: of the network: ``t`` (tiny), ``s`` (small), ``m`` (medium) or ``l`` (large).
+        joints: layout of the joints, ``coco17`` or ``halpe26``.
+        weights_from: name in the registry or path of a checkpoint; None takes the one that was published for this size
+            and layout.
+        flip_test: ``on``, as in the published configurations, computes the mirrored crop too and takes the mean;
+            ``off`` does not.
+        batch: most crops at a time, 1 or more; halved when memory runs out.
+        device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where it has one
+            (:func:`posecap.inference.device.torch_device`).
+        precision: ``fp32``, ``bf16``, or ``auto``, which is bf16 on a GPU. Bfloat16 is coarser than the differences
+            between neighbouring half pixels of a wide peak, so some joints move by a pixel of the crop.
+
+    Raises:
+        ValueError: ``batch`` is below 1.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("mmpose", "mmdet", "mmengine", "opencv-python", "torch")

@@ -51,12 +51,13 @@ class OpenClip(ClipEmbedder):
             ``openai`` where ``weights_from`` ends in ``-openai``, and otherwise allowed where all of a model's
             published weights agree on them. It stays empty for a ``local-dir:``, whose configuration says them.
         frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
-        device, precision: ``auto`` takes the worker's GPU and bfloat16 where it has one, else the CPU and float32.
+        device, precision: ``cpu`` or ``cuda``, and ``fp32`` or ``bf16``; ``auto`` takes the worker's GPU and bf16 where
+            it has one, else the CPU and fp32.
         batch: the largest number of frames or sentences computed at once; None takes 256 on a GPU, and 1 on a CPU,
             where a vector would otherwise depend, in its last bits, on the others of its batch.
 
     Raises:
-        ValueError: ``model`` is on a hub, or ``frames`` is below 1.
+        ValueError: ``model`` is on a hub, or ``frames`` or ``batch`` is below 1.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "torchvision", "open_clip_torch", "timm", "ftfy", "pillow")

@@ -44,7 +44,7 @@ class RTMDetOnnx(Engine):
         conf: people with a lower score, in [0, 1], are left out; below the score threshold of the non-maximum
             suppression inside the file it changes nothing.
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
-        device: ``auto`` takes the worker's GPU where onnxruntime has one.
+        device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where onnxruntime has one.
 
     ``conf`` and ``batch`` are free choices.
 

@@ -104,7 +104,8 @@ class TransformersCaptioner(Engine):
             pixel. 448 is a usual size of their inputs.
         sentences: how many sentences of each answer are kept.
         longest_tokens: most tokens of an answer, 80 being twice a long sentence. One that is cut off there is not kept.
-        device, precision: ``auto`` takes the worker's GPU and bfloat16 where it has one, else the CPU and float32.
+        device, precision: ``cpu`` or ``cuda``, and ``fp32`` or ``bf16``; ``auto`` takes the worker's GPU and bf16 where
+            it has one, else the CPU and fp32.
         batch: most questions answered at once on a GPU; halved when memory runs out.
 
     Raises:

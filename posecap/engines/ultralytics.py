@@ -63,14 +63,17 @@ class Ultralytics(Engine):
 
     Args:
         weights_from: name in the registry, or path of a ``.pt`` file as the package publishes or trains them.
-        architecture: e.g. ``yolo11m-pose``; empty where the weights' name says it.
+        architecture: ``yolo11`` or ``yolov8``, then the size ``n``, ``s``, ``m``, ``l`` or ``x``, then ``-pose`` for
+            one with joints, such as ``yolo11m-pose``; empty where the weights' name says it.
         conf: people with a lower score, in [0, 1], are left out.
         iou: intersection over union above which the weaker of two boxes is a duplicate.
         imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it, up or down.
         max_det: most people of a frame; those with the highest scores are kept.
         batch: most frames computed at once; halved when memory runs out.
-        device: ``auto`` takes the worker's GPU where it has one (:func:`posecap.inference.device.torch_device`).
-        precision: what the network's body computes in; boxes and joints are decoded in float32 in any case.
+        device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where it has one
+            (:func:`posecap.inference.device.torch_device`).
+        precision: what the network's body computes in: ``fp32``, ``bf16``, or ``auto``, which is bf16 on a GPU; boxes
+            and joints are decoded in float32 in any case.
 
     Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own; the others are free choices.
 

@@ -42,12 +42,16 @@ class ViCLIPEmbedder(ClipEmbedder):
         weights_from: ``viclip-b16``, ``viclip-l14``, or a path to a checkpoint of either size.
         weights_of: what the file holds: a ViCLIP, or (``clip``) an OpenAI CLIP as open_clip names it
             (``clip-vit-b16-openai``), which is what ViCLIP's training began with.
-        clean: whether sentences are cleaned as in ViCLIP's training
-            (:func:`posecap.inference.embedding.clean_caption`).
-        device, precision: ``auto`` takes the worker's GPU and bfloat16 where it has one, else the CPU and float32.
+        clean: ``viclip`` cleans sentences as in ViCLIP's training
+            (:func:`posecap.inference.embedding.clean_caption`), ``none`` leaves them.
+        device, precision: ``cpu`` or ``cuda``, and ``fp32`` or ``bf16``; ``auto`` takes the worker's GPU and bf16 where
+            it has one, else the CPU and fp32.
         batch: the largest number of videos or sentences computed at once; None takes 32 videos and 256 sentences on a
             GPU. On a CPU it takes 1, where more gains little and a vector would depend, in its last bits, on the others
             of its batch.
+
+    Raises:
+        ValueError: ``batch`` is below 1.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "open_clip_torch", "ftfy", "regex")

@@ -61,6 +61,7 @@ class YtDlp(Engine):
         retry_policy: for ``connection``, ``timeout`` and ``truncated``, for each request anew; every other error ends
             the download at once.
         socket_seconds: most time without a byte from a server.
+        javascript: ``none``, or the runtime that yt-dlp may run: ``deno``, ``node``, ``bun`` or ``quickjs``.
 
     ``packages`` stays empty: yt-dlp must be updated often, and what it fetched is known by its hash. Defaults of which
     nothing is said here are free choices.

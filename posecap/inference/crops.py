@@ -84,7 +84,8 @@ class TopDownEstimator(Engine):
     """The base of the engines for RTMPose, which estimate each person's joints from a crop of the person.
 
     A subclass is a dataclass with the fields ``size`` (of the network: tiny, small, medium or large), ``joints`` (the
-    layout it gives), ``weights_from`` (a name in the registry or a path; None for the published weights of this size)
+    layout it gives), ``weights_from`` (a name in the registry or a path; None for the published weights of this size
+    and layout)
     and ``batch`` (most crops at a time, 1 or more). Crops of several clips are computed together
     (:meth:`posecap.inference.device.Batches.run_together`).
 
