@@ -1,5 +1,5 @@
-"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``duplicates``,
-``leakage`` and ``remove``."""
+"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``import``,
+``duplicates``, ``leakage`` and ``remove``."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ formats:
   pyskl    the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
 
 Clips are read and written one after another. What each format holds: docs/exports.md
+"""
+_IMPORT_MORE = """\
+Clips come back as they were, without stored video, rejected rows, and what the parts were made with.
+The other formats of `posecap export` hold no vectors of videos and texts, without which there is no dataset.
 """
 _GROUPS_PRINTED = 20
 """Of near-duplicates, the largest; the file has all."""
@@ -110,6 +114,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--split", help="only clips of this split")
     _add_where(parser, "only")
     option("--overwrite", action="store_true", help="replace a file that exists")
+
+    about = "make a dataset from a file of `posecap export --format parquet`"
+    parser = command(commands, "import", _import, about=about, more=_IMPORT_MORE)
+    parser.add_argument("file", type=Path, metavar="FILE", help="the Parquet file")
+    folder = "the folder of the dataset, which must not exist"
+    parser.add_argument("--output", type=Path, required=True, metavar="DATASET", help=folder)
 
     about = "find clips that show the same footage, and write them as groups to duplicates.parquet"
     parser = command(commands, "duplicates", _duplicates, about=about, more=_DUPLICATES_MORE)
@@ -496,6 +506,14 @@ def _export(options: argparse.Namespace) -> int:
         where=options.where,
         existing="replace" if options.overwrite else "refuse",
     )
+    print(f"{options.output}: {count_text(clips, 'clip')}")
+    return COMPLETE
+
+
+def _import(options: argparse.Namespace) -> int:
+    from posecap.import_parquet import import_parquet
+
+    clips = import_parquet(options.file, options.output)
     print(f"{options.output}: {count_text(clips, 'clip')}")
     return COMPLETE
 
