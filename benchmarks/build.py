@@ -6,8 +6,8 @@ Efficiency is the bare model's core-seconds ÷ (wall seconds of the build × cor
 beforehand, engines loaded, nothing but the pose model on every core at once, clip by clip, as it is in the build; its
 core-seconds are those in which it is at work, so that a core that waits for the last clip of another does not count. A
 build is a fresh process, from its start to its end, with footage and weights in the cache. Bare runs and builds
-alternate, so a machine whose speed drifts is the same for both; medians are printed. For Ray the seconds until its
-workers are ready are printed separately.
+alternate, so a machine whose speed drifts is the same for both; medians are printed. Of each build the seconds
+beyond the start, which ends when its workers are ready, are printed too.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--wait", type=float, default=0.5, help="seconds until the server answers")
     parser.add_argument("--megabytes", type=float, default=1.0, help="of a video")
-    parser.add_argument("--rows", type=int, default=128, help="to fetch (fewer with little concurrency)")
+    parser.add_argument("--rows", type=int, default=128, help="to fetch, at most 8 for each that is fetched at once")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--per-host", type=int, default=1000, help="connections to the one host")
     options = parser.parse_args()

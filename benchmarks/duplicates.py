@@ -12,8 +12,9 @@ The other clips are signatures that are made up: pictures with the frequencies o
 measured, of random signs, so that no two show the same, in which moves what moves in another clip of that half, turned
 or mirrored at random.
 
-Recall is the share of copies that end in the group of their original, precision the share of the found pairs that are
-of one video, with pairs of two videos named: some of the shared videos show the same footage.
+Recall is the share of copies that end in the group of their original, precision that of the found pairs of one video
+among all found pairs but those of two measured videos. These are counted by name, to be looked at: some of the shared
+videos show the same footage.
 """
 
 from __future__ import annotations

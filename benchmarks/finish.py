@@ -3,7 +3,7 @@
 
     python benchmarks/finish.py                                        # 1,000 parts of 100 clips
     python benchmarks/finish.py --parts 200 --clips 1000 --index-clips 0
-    python benchmarks/finish.py --folder /tmp/many --keep              # look at the dataset afterwards
+    python benchmarks/finish.py --folder /tmp/many --keep              # measure the dataset that is there
 
 Writes a dataset of made-up clips (1 person, 4 frames, short vectors) with the plan, sidecars and rejected rows that
 a build would have left just before its end, then runs each command in a process of its own. The dataset of
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="in each part (default: %(default)s)")
     parser.add_argument("--index-clips", type=int, default=1_000_000, help="0 leaves it out (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="for the datasets (default: a temporary one)")
-    parser.add_argument("--keep", action="store_true", help="use a dataset that is in the folder already, and keep it")
+    parser.add_argument("--keep", action="store_true", help="use a dataset that is in the folder already")
     parser.add_argument("--measure", nargs=2, metavar=("WHAT", "FOLDER"), help=SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -100,7 +100,7 @@ def show(what: str, wall: float, cpu: float, peak_mb: float, note: str = "") -> 
 
 
 def measured(step: Callable[[Path], str], folder: Path) -> dict[str, Any]:
-    """Seconds and peak memory of this process, imports included."""
+    """Wall seconds of the step, and CPU seconds and peak memory of this process, imports included."""
     since, cpu = perf_counter(), 0.0
     with redirect_stdout(sys.stderr):
         note = step(folder)

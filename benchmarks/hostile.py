@@ -11,7 +11,7 @@ clip's frames and times. Run from the repository's root::
     python benchmarks/hostile.py --files 200 --seed 7 --keep /tmp/hostile
 
 Ends with status 1 if a row has no outcome or an untyped one (an exception that no stage expected, a worker that died, a
-row or block that took too long), a process crashes or outgrows the limit, or the two builds differ in any byte.
+row or block that took too long), a process crashes or outgrows 2 GiB, or the two builds differ in any byte.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 Everyone writes the same members of the same samples to the same disk. posecap also writes columns and index, hashes
 every file, forces it to disk and reads it back; webdataset and tarfile do none of that. Readers decode arrays and
-JSON. Each figure is the best of the repeats, which take turns, so that other load on the machine favours none.
+JSON, except that "arrays only" leaves JSON and captions unread. Each figure is the best of the repeats, which take
+turns, so that other load on the machine favours none.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ batch by itself; during training, threads gather while the network computes. lit
 where they are installed.
 
 With ``--latencies``, the loaders that read object stores do so from an S3 server (moto) that waits so many milliseconds
-before each answer. It runs on the same machine and takes its share of the cores, which is why its processor seconds are
-printed, too. "cached" keeps shards on disk, so that only the pass that is not timed reads from the server.
+before it answers each read (GET or HEAD). It runs on the same machine and takes its share of the cores, which is why
+its processor seconds are printed, too. "cached" keeps shards on disk, so that only the pass that is not timed reads
+from the server.
 """
 
 from __future__ import annotations
