@@ -118,7 +118,7 @@ class PyAV(Engine):
             )
             per_frame = 2 if media.interlaced and self._has_field_packets(path) else 1
             if media.container == MP4 and media.seconds and file.stream.frames > 0 and per_frame == 1:
-                return _indexed(file, media)  # fragmented files state 0 frames: their index is incomplete
+                return _indexed(file, media)  # 0 frames are stated where all are in fragments: no index in front
         return self._measured(path, media, per_frame)
 
     def _says_orientation(self, path: Path) -> bool:

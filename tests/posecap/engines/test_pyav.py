@@ -55,6 +55,14 @@ def test_probe_sees_rotation(tmp_path: Path, rotation: int, clockwise: int, show
     assert (media.rotation_degrees, (media.width, media.height)) == (clockwise, shown)
 
 
+@pytest.mark.parametrize("flags", ["frag_keyframe", "frag_keyframe+empty_moov"])
+def test_probe_counts_the_frames_of_all_fragments(tmp_path: Path, flags: str) -> None:
+    path = write_video(tmp_path / "fragments.mp4", frames=50, fps=25, options={"g": "12"}, muxing={"movflags": flags})
+    media = PyAV().probe(path)
+    assert (media.frame_count, media.seconds) == (50, pytest.approx(2.0))
+    assert read(path)[0] == list(range(50))
+
+
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     assert refused(write_sound(tmp_path / "song.mp4")).reason == "no_video_stream"
 
