@@ -137,8 +137,8 @@ _TIMES_THE_OTHERS = 2.0
 """A node is sick that was overruled on so many of these rows, on such a share of them, and so much more often than the
 others. The share may be that of its last ``_OVERRULED_AT_LEAST`` rows if it is all of them: a node whose workers die
 again and again rests between its rows, and would take minutes to have a share of more."""
-_IN_DOUBT_IN_A_ROW = 2
-"""A node of which so many latest rows ended in doubt, without one that ended well since, may have become sick."""
+_IN_DOUBT_AT_MOST = 1
+"""A node of which more of the latest rows ended in doubt, each that ended well taken off, may have become sick."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,10 @@ class Health:
 
     def __init__(self) -> None:
         self.records: defaultdict[str, NodeRecord] = defaultdict(NodeRecord)
-        # By node: rows that wait for a second answer; rows in doubt since the last one that ended well; of the latest
-        # rows that are decided, whether they were overruled.
+        # By node: rows that wait for a second answer; rows in doubt, less those that ended well or were confirmed, at
+        # least 0 and at most _REMEMBERED; of the latest rows that are decided, whether they were overruled. One row that
+        # ends well does not clear a node, since it may have begun before the node became sick. Nor does one that is
+        # confirmed: two sick nodes that confirm each other once would be believed from then on.
         self._undecided: Counter[str] = Counter()
         self._in_doubt: Counter[str] = Counter()
         self._latest: defaultdict[str, deque[bool]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
@@ -219,10 +221,10 @@ class Health:
         self.records[node].ended[outcome, reason] += 1
         if decided == "yes":
             self._latest[node].append(False)
-            self._in_doubt[node] = 0
+            self._count_doubt(node, -1)
         else:
             self._undecided[node] += 1
-            self._in_doubt[node] += 1
+            self._count_doubt(node, 1)
 
     def decide(self, reasons: Mapping[str, str], verdict: Literal["confirmed", "overruled"]) -> None:
         """Count the end of a row that waited for another answer.
@@ -236,7 +238,10 @@ class Health:
             if verdict == "overruled":
                 self.records[node].overruled[reason] += 1
             else:
-                self._in_doubt[node] = 0
+                self._count_doubt(node, -1)
+
+    def _count_doubt(self, node: str, change: int) -> None:
+        self._in_doubt[node] = min(_REMEMBERED, max(0, self._in_doubt[node] + change))
 
     def returned(self, node: str) -> None:
         """Count a row that started over because the node was gone."""
@@ -247,11 +252,11 @@ class Health:
         return frozenset(node for node, rows in self._undecided.items() if rows >= UNDECIDED_AT_MOST)
 
     def unreliable(self) -> frozenset[str]:
-        """Nodes whose latest rows all ended in doubt, one after the other: that a row fails there says nothing of it.
+        """Nodes whose latest rows ended in doubt rather than well: that a row fails there says nothing of it.
 
         Several nodes may lose the same mount at once; what they agree on is then no proof.
         """
-        return frozenset(node for node, rows in self._in_doubt.items() if rows >= _IN_DOUBT_IN_A_ROW)
+        return frozenset(node for node, rows in self._in_doubt.items() if rows > _IN_DOUBT_AT_MOST)
 
     def mostly_in_doubt(self) -> frozenset[str]:
         """Nodes on which more of the latest rows ended in doubt than well; they are not asked about others' rows."""
