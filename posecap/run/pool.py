@@ -203,8 +203,8 @@ class Health:
     def __init__(self) -> None:
         self.records: defaultdict[str, NodeRecord] = defaultdict(NodeRecord)
         # By node: rows that wait for a second answer; rows in doubt, less those that ended well or were confirmed, at
-        # least 0 and at most _REMEMBERED; of the latest rows that are decided, whether they were overruled. One row that
-        # ends well does not clear a node, since it may have begun before the node became sick. Nor does one that is
+        # least 0 and at most _REMEMBERED; of the latest rows that are decided, whether they were overruled. A row that
+        # ends well does not clear a node: it may have begun before the node became sick. Nor does one that is
         # confirmed: two sick nodes that confirm each other once would be believed from then on.
         self._undecided: Counter[str] = Counter()
         self._in_doubt: Counter[str] = Counter()
