@@ -234,7 +234,7 @@ def test_totals_of_a_build_are_those_of_its_ledger(
     of_rows = {stage: took for stage, took in seconds.items() if stage != "write"}
     assert {stage: last["stage_seconds"][stage] for stage in of_rows} == pytest.approx(of_rows, abs=1e-3)
     assert last["bytes"]["video"] == (media / KEPT["video"]).stat().st_size
-    files = [path for folder in ("data", "index") for path in (built.root / folder).rglob("*")]
+    files = [path for folder in ("data", "index", "results") for path in (built.root / folder).rglob("*")]
     assert last["bytes"]["written"] == sum(
         path.stat().st_size for path in files if path.is_file() and path.suffix != ".json"
     )

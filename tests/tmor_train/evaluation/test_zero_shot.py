@@ -162,7 +162,8 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
     assert place == tmp_path / "run/templates/motion"
     assert result.classes == CLASSES
     assert result.counts == {"train": 0, "test": 5}
-    assert result.notes[0] == "chance is 50.00 %, the most frequent class alone 60.00 %"
+    assert result.notes[0].startswith("footage of 5 test clips, or of their source videos, stands in the train part")
+    assert result.notes[1] == "chance is 50.00 %, the most frequent class alone 60.00 %"
     # The class whose sixteen cosines have the largest mean, clip by clip.
     encoder = tmor_train.load(demo_run, device="cpu")
     scores = read_scores(place)
