@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -363,8 +364,9 @@ def group_clips(clips: Clips, pairs: Sequence[Pair]) -> Any:
     """The groups of clips that are joined by pairs, as a :class:`pyarrow.Table` (:data:`GROUPS_SCHEMA`), the best clip
     of each group first.
 
-    The best clip has the greatest product of ``coverage`` and ``mean_score``, to two digits; then the largest picture,
-    the most frames and the smallest key.
+    The best clip has the greatest product of ``coverage``, ``mean_score`` and its length as a share of the group's
+    longest, to two digits, so that a trimmed copy does not stand for the whole; then the largest picture, the most
+    frames and the smallest key.
     """
     leader = joined(clips.table.num_rows, [(pair.first, pair.second) for pair in pairs])
     likest: dict[int, Pair] = {}
@@ -377,12 +379,16 @@ def group_clips(clips: Clips, pairs: Sequence[Pair]) -> Any:
         members.setdefault(int(leader[row]), []).append(row)
     columns = clips.table.to_pydict()
 
-    def rank(row: int) -> tuple[Any, ...]:
-        quality = round((columns["coverage"][row] or 0.0) * (columns["mean_score"][row] or 0.0), 2)
+    def seconds(row: int) -> float:
+        return float(columns["end_seconds"][row] - columns["start_seconds"][row])
+
+    def rank(row: int, longest: float) -> tuple[Any, ...]:
+        quality = (columns["coverage"][row] or 0.0) * (columns["mean_score"][row] or 0.0)
+        quality = round(quality * seconds(row) / longest, 2)
         pixels = (columns["width"][row] or 0) * (columns["height"][row] or 0)
         return -quality, -pixels, -columns["T"][row], columns["key"][row]
 
-    in_order = [sorted(group, key=rank) for group in members.values()]
+    in_order = [sorted(group, key=partial(rank, longest=max(map(seconds, group)))) for group in members.values()]
     in_order.sort(key=lambda group: (-len(group), columns["key"][group[0]]))
     rows = [row for group in in_order for row in group]
     copied = clips.table.take(pa.array(rows, pa.int64()))

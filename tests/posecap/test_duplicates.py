@@ -1,6 +1,7 @@
 """Near-duplicates are found among other clips, grouped, and the best of each group is known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,21 @@ def test_groups_have_their_best_clip_first(tmp_path: Path) -> None:
     copies = [row for row in groups if row["uri"] in ("copied.mp4", "copy.mp4")]
     assert [row["best"] for row in copies] == [True, False]
     assert all(row["mirrored"] and row["picture"] > 0.9 for row in copies)
+
+
+def test_a_trimmed_clip_that_is_a_little_better_is_not_the_best(tmp_path: Path) -> None:
+    samples = []
+    for name, frames, score in (("part", 5, 0.9), ("whole", 50, 0.8)):
+        row = building.row(row_id=name, uri="one.mp4")
+        sample = building.sample(frames=frames, seed=1, row=row, pts_T=np.arange(frames) / 25)
+        samples.append(
+            replace(sample, facts={**sample.facts, "quality": {**sample.facts["quality"], "mean_score": score}})
+        )
+    built.build(tmp_path, {PartName("train", 0): samples})
+    with SignatureStore() as store:
+        clips = read_clips(store, tmp_path)
+        groups = group_clips(clips, clips.pairs()).to_pylist()
+    assert [(row["row_id"], row["best"]) for row in groups] == [("whole", True), ("part", False)]
 
 
 def test_the_command_writes_groups_and_a_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
