@@ -132,7 +132,8 @@ class PyAVEncoder(Engine):
             "flags": "+bitexact+frame_duration",
             # With B-frames at uneven times the muxer counts the clip's length from decoding times, and comes out short.
             "bf": "0",
-            "x264-params": "threads=1:lookahead-threads=1",
+            # With a lookahead in a thread of its own, about one in 200 encodings of equal frames came out otherwise.
+            "x264-params": "threads=1:lookahead-threads=1:sync-lookahead=0",
         }
         # A hint for x264, as frames have their own times; 1001 is the denominator of NTSC's rates.
         stream = cast(
