@@ -365,8 +365,8 @@ class _Build:
         self.ledger.forget_stored_rows()
         if open_rows.taken:
             self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")
-        if open_rows.gone_on:
-            self.log(f"note: {open_rows.gone_on:,} rows went on from what was stored of them")
+        if open_rows.replayed:
+            self.log(f"note: {open_rows.replayed:,} rows went on from what was stored of them")
         return pool.start_seconds
 
     def _segments(self, staging: Staging, perception: Perception | None) -> tuple[Segment, ...]:

@@ -46,7 +46,7 @@ class OpenRows:
         perception: what the pipeline stores of a row; None goes on from nothing.
         clock: monotonic seconds.
 
-    ``taken`` counts the rows that earlier runs had done, ``gone_on`` those of which stored results are used.
+    ``taken`` counts the rows that earlier runs had done, ``replayed`` those of which stored results are used.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class OpenRows:
         self._fresh: dict[str, str] = {}
         """Records that are not in the ledger yet, by digest."""
         self.taken = 0
-        self.gone_on = 0
+        self.replayed = 0
         ledger.record_open_rows(None)
 
     def known(self, row: Row) -> RowResult | None:
@@ -100,7 +100,7 @@ class OpenRows:
             chain = self._perception.chains.get(stage)
             if chain is None or of_file["chains"].get(stage) != chain:
                 return None
-            self.gone_on += 1
+            self.replayed += 1
             outcome = RowOutcome(
                 row_id=row.row_id, uri=row.uri, status="rejected", stage=stage, reason=reason, detail=detail
             )
@@ -108,7 +108,7 @@ class OpenRows:
         after = self._perception.deepest(of_file["chains"])
         if after is None:
             return None
-        self.gone_on += 1
+        self.replayed += 1
         offset, size = written["at"]
         results = StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"])
         return StoredRow(row=row, results=results, after=after, vectors=of_file["vectors"])

@@ -375,7 +375,7 @@ def test_workers_that_stay_go_on_from_a_state(tmp_path: Path) -> None:
         ({"more": 1}, "no state of a loader"),
     ],
 )
-def test_a_state_that_cannot_be_gone_on_from(root: Path, change: dict[str, Any], said: str) -> None:
+def test_a_state_that_cannot_be_resumed_from(root: Path, change: dict[str, Any], said: str) -> None:
     loader = posecap.open(root).loader(4)
     with pytest.raises(StateError, match=said):
         loader.load_state_dict({**loader.state_dict(), **change})

@@ -465,7 +465,7 @@ def test_frames_of_one_time_are_both_kept(tmp_path: Path) -> None:
 
 
 def test_a_hidden_frame_is_no_frame(tmp_path: Path) -> None:
-    """VP8's "alternate reference": here a frame that is told not to be shown."""
+    """VP8's "alternate reference": here a frame that is marked as not to be shown."""
     path = write_video(tmp_path / "hidden.webm", codec="libvpx", options={"deadline": "realtime", "g": "20"})
     content = bytearray(path.read_bytes())
     with av.open(str(path)) as container:

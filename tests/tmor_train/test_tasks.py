@@ -138,7 +138,7 @@ def test_a_run_of_somebody_else_is_not_taken_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_made_up")
-def test_a_run_is_gone_on_with_by_its_kind(tmp_path: Path) -> None:
+def test_a_run_is_resumed_by_its_kind(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text('{"kind": "MadeUpConfig", "word": "done"}')
     assert tasks.resume(tmp_path) == tmp_path

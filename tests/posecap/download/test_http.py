@@ -57,7 +57,7 @@ def transfer(url: str, file: io.BytesIO, **known: object) -> HttpDownload:
     return HttpDownload(Session(), url, file, limits, time.monotonic() + 10, **known)  # type: ignore[arg-type]
 
 
-def test_bytes_that_are_here_are_gone_on_from(url: str, asked: list[dict[str, str]]) -> None:
+def test_bytes_that_are_here_are_resumed_from(url: str, asked: list[dict[str, str]]) -> None:
     file = io.BytesIO(BODY[:1000])
     file.seek(1000)
     heard: list[tuple[int, int | None]] = []

@@ -1,4 +1,4 @@
-"""Stored results come back bit for bit, in equal bytes, and files that hold something else are told."""
+"""Stored results come back bit for bit, in equal bytes, and files that hold something else are refused."""
 
 import hashlib
 from dataclasses import fields, replace

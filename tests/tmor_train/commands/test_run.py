@@ -101,7 +101,7 @@ def test_logistic(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert json.loads((tmp_path / "run/config.json").read_text())["raw"]["centre"] == "first"
 
 
-def test_finetune_that_is_stopped_and_gone_on_with(
+def test_finetune_that_is_stopped_and_resumed(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, train = tmp_path / "tuned", FineTuner.train_step
