@@ -70,3 +70,13 @@ def files(root: Location) -> dict[str, bytes]:
     """Every file at ``root`` with its bytes."""
     storage = open_storage(root)
     return {name: storage.read(name, limit=1 << 30) for name in sorted(file.name for file in storage.list())}
+
+
+def arrays(sample: Sample) -> dict[str, Any]:
+    """The arrays of a sample, by the names under which readers give them."""
+    return {
+        "joints": sample.joints_MTJ3,
+        "pts": sample.pts_T,
+        "video": sample.video_D,
+        "text": sample.text_CD,
+    }

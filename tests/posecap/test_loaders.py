@@ -89,12 +89,7 @@ class TestHuggingFace:
         found = list(posecap.huggingface(root))
         assert keys(found, "key") == train_keys(root)
         first, expected = found[0], built.samples(1)[0]
-        for name, array in {
-            "joints": expected.joints_MTJ3,
-            "pts": expected.pts_T,
-            "video": expected.video_D,
-            "text": expected.text_CD,
-        }.items():
+        for name, array in built.arrays(expected).items():
             np.testing.assert_array_equal(first[name], array)
         tensors = next(iter(posecap.huggingface(root).with_format("torch")))
         assert torch.equal(tensors["joints"], torch.from_numpy(expected.joints_MTJ3.copy()))

@@ -113,12 +113,7 @@ def test_a_sample_is_a_dict_of_tensors(root: Path, read: Any) -> None:
     (expected,) = built.samples(1)
     sample = next(iter(posecap.open(root, seed=None, read=read)))
     assert sample["key"] == expected.key
-    for name, array in {
-        "joints": expected.joints_MTJ3,
-        "pts": expected.pts_T,
-        "video": expected.video_D,
-        "text": expected.text_CD,
-    }.items():
+    for name, array in built.arrays(expected).items():
         assert torch.equal(sample[name], torch.from_numpy(array.copy()))
         assert sample[name].dtype == (torch.float64 if name == "pts" else torch.float32)
         sample[name].add_(1)  # a tensor of the caller's own
