@@ -7,16 +7,18 @@ are compared with texts, or with a few example videos of each class::
         for segment in person.segments:
             print(person.number, segment.start_seconds, segment.end_seconds, segment.label, segment.score)
 
-The pipeline's stages run up to the skeletons; nothing is stored but what is asked for. A video is worked through clip
-by clip, as the pipeline splits it, so one clip's frames are in memory at a time. People are those that the pipeline
-keeps of a clip: of the packaged default two, who move. A person is the same one in two clips where the video was split
-for length alone and boxes overlap (:class:`_People`); behind a cut everybody gets a new number.
+The pipeline's stages run up to the skeletons (:mod:`tmor_train.video_people`); nothing is stored but what is asked for.
+A person is the same one in two clips where the video was split for length alone and boxes overlap; behind a cut
+everybody gets a new number.
+
+Arrays are named by their axes: N windows, K classes, P wordings of a class, D = 256 numbers of an embedding, M people
+of a clip, T frames, J joints.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -30,39 +32,41 @@ from posecap.builtin import DEFAULT_PIPELINE, pipeline_path
 from posecap.engines.pyav_encoder import PyAVEncoder
 from posecap.files import Existing, atomic_path
 from posecap.interfaces import TextEmbedder
-from posecap.models import weights_sha256
 from posecap.pipeline import Pipeline, load_pipeline
-from posecap.skeletons import box_iou
-from posecap.stage import Engine, PermanentError, Reject, Rejected, Stage, check_installed, engines_of
-from posecap.stages.decode import Split
+from posecap.stage import Engine, engines_of
 from posecap.types import Clip as VideoClip
-from posecap.types import Pixels, Row, Seconds, SkeletonClip, Span, Video
-from posecap.uris import hide_secrets, public_uri
-from posecap.video import ShotDetector
+from posecap.types import Pixels, SkeletonClip
 from posecap.visualization.drawing import PALETTE, PAPER, draw_skeletons, font, pillow
 from tmor_train.backbones import FEATURES
-from tmor_train.data import Clip
 from tmor_train.data.dataset import Floats
 from tmor_train.encoder import SHORTEST
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.loading import load
 from tmor_train.prompts import PromptSet, prompts
+from tmor_train.video_people import (
+    PersonNumbers,
+    RecognitionError,
+    SkeletonStages,
+    embed_windows,
+    frame_end,
+    seen_windows,
+    video_row,
+    weights_by_name,
+)
 
 FORMAT = "tmor_train.recognition/1"
+"""First in the JSON of a recognition; the number goes up where a reader of the last one would misread it."""
+
 WINDOW_SECONDS, STRIDE_SECONDS = 3.0, 0.5
-"""Length of a window and from one window's start to the next: free choices, of one or two repetitions of an exercise,
-and of how finely the beginning of an action is placed."""
+"""Length of a window and from one window's start to the next. Our choice: a window holds one or two repetitions of an
+exercise, and the beginning of an action is placed to half a second."""
 
-_SEEN_SHARE = 0.5  # of a window's frames in which a person must be seen for it to be scored; free choice
-_SAME_PERSON = 0.5  # overlap of two boxes of one person in neighbouring clips: the usual one of detection; free choice
-_GAP_SECONDS = 1.0  # between the two: as long as ByteTrack keeps a track alive without a detection
-_FPS = 25.0  # a hint for x264, whose frames have times of their own
-_FEWEST_CLASSES = 2
-_EPSILON = 1e-6  # seconds, as posecap.types.Span has it for rounded times
-
-
-class RecognitionError(ValueError):
-    """A video, a folder of examples or a pipeline cannot be used as asked; the message says why and what to do."""
+_FPS = 25.0  # what x264 plans its bits by; every frame of the annotated video has the time that it had in the source
+_FEWEST_CLASSES = 2  # a score says which of several is nearest, nothing of one alone
+_SAME_MOMENT_SECONDS = 0.1
+"""Two segments of a class are one where the second begins this soon after the first has ended: times are rounded to
+milliseconds, and clips of one shot follow each other without a gap, so this is wide of either."""
+_SHORTEST_SECONDS = 1e-6  # a segment of one frame at the video's end may last 0 s; it is still given a weight's divisor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,8 @@ class Texts:
     about: Mapping[str, Any]
 
     def scores(self, vectors_ND: Floats) -> Floats:
-        """
+        """As :meth:`Classes.scores`: cosines, from -1 to 1.
+
         Raises:
             UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
         """
@@ -198,6 +203,7 @@ class Prototypes:
         return cls(names=tuple(examples), mean_D=mean_D, prototypes_KD=_unit(class_KD - mean_D), about=about)
 
     def scores(self, vectors_ND: Floats) -> Floats:
+        """As :meth:`Classes.scores`: cosines, from -1 to 1."""
         cosines: Floats = _unit(_unit(vectors_ND) - self.mean_D) @ self.prototypes_KD.T
         return cosines
 
@@ -206,121 +212,6 @@ def _unit(vectors: Floats) -> Floats:
     """Vectors of length 1 along the last axis, shorter where they were shorter than :data:`SHORTEST`."""
     scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(SHORTEST))
     return scaled
-
-
-class Eyes:
-    """The stages of a pipeline from a video to skeletons. They are loaded when the first video is read.
-
-    Raises:
-        RecognitionError: no stage of the pipeline gives skeletons.
-        ModuleNotFoundError: a package of an engine is not installed; the message names the extra.
-    """
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        stages = pipeline.stages
-        last = max((n for n, stage in enumerate(stages) if stage.gives is SkeletonClip), default=-1)
-        if last < 0:
-            raise RecognitionError("the pipeline has no stage that gives a SkeletonClip, as Skeleton() does; add one")
-        first = next(n for n, stage in enumerate(stages) if issubclass(stage.gives, VideoClip))
-        self._before, self._after = stages[: first + 1], stages[first + 1 : last + 1]
-        check_installed((*self._before, *self._after))
-        self._loaded = False
-
-    def models(self) -> dict[str, str]:
-        """SHA-256 of the weights of the stages' engines, by name; MissingWeightsError where they are not at hand."""
-        return _models(engine for stage in (*self._before, *self._after) for engine in engines_of(stage))
-
-    def clips(self, row: Row) -> Iterator[tuple[VideoClip | Span, Reject | None]]:
-        """The clips of a video in order: a SkeletonClip and None; a clip without skeletons and why it has none; or a
-        span that became no clip and why.
-
-        Raises:
-            RecognitionError: the video cannot be fetched or decoded, or an engine fails.
-            posecap.models.MissingWeightsError: weights are neither on this machine nor downloadable.
-        """
-        if not self._loaded:
-            for stage in (*self._before, *self._after):
-                stage.load()
-            self._loaded = True
-        try:
-            for clip in _through(self._before, row):
-                if isinstance(clip, Rejected):
-                    yield clip.span, Reject(clip.reason, clip.detail)
-                    continue
-                try:
-                    for seen in _through(self._after, clip):
-                        yield seen, None
-                        del seen  # its frames, before the next clip is decoded
-                except PermanentError:
-                    raise
-                except Reject as reason:
-                    yield clip, reason
-                del clip
-        except Reject as error:
-            raise RecognitionError(f"{row.uri}: {hide_secrets(str(error), row.location)}") from error
-
-
-def _through(stages: Sequence[Stage], item: Any) -> Iterator[Any]:
-    """What becomes of an item in stages, depth first; spans that a stage rejects come out as they are. A temporary
-    video file is deleted after the stages that read it."""
-    if not stages:
-        yield item
-        return
-    for given in stages[0](item):
-        if isinstance(given, Rejected):
-            yield given
-            continue
-        try:
-            yield from _through(stages[1:], given)
-        finally:
-            if isinstance(given, Video) and given.keeping == "temporary":
-                given.path.unlink(missing_ok=True)
-        del given
-
-
-def _models(engines: Iterable[Engine]) -> dict[str, str]:
-    return {Path(name).name: weights_sha256(name) for engine in engines for name in engine.weights}
-
-
-class _People:
-    """Numbers of people over the clips of a video.
-
-    Somebody of a clip is a person of the clip before where that ended less than a second earlier, its last frame and
-    this one's first are of one shot, and the person's last box and this one's first overlap by half or more; of several
-    the pair that overlaps most. All others are new.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._before: tuple[float, Pixels, dict[int, Floats]] | None = None  # end, last frame, last boxes by number
-
-    def numbers(self, clip: SkeletonClip) -> list[int]:
-        """The number of each of the clip's people, in their order."""
-        box_MT4, seen_MT = clip.tracks.boxes_MT4, clip.tracks.scores_MT > 0
-        first_M, last_M = seen_MT.argmax(1), seen_MT.shape[1] - 1 - seen_MT[:, ::-1].argmax(1)
-        known: dict[int, int] = {}
-        if self._continues(clip) and self._before is not None:
-            pairs = sorted(
-                (-box_iou(box_4, box_MT4[person, first_M[person]]), number, person)
-                for number, box_4 in self._before[2].items()
-                for person in range(len(box_MT4))
-            )
-            for overlap, number, person in pairs:
-                if -overlap >= _SAME_PERSON and person not in known and number not in known.values():
-                    known[person] = number
-        found = []
-        for person in range(len(box_MT4)):
-            self.count += person not in known
-            found.append(known.get(person, self.count))
-        boxes = {number: box_MT4[person, last_M[person]].copy() for person, number in enumerate(found)}
-        self._before = clip.span.end_seconds, clip.frames_THW3[-1].copy(), boxes
-        return found
-
-    def _continues(self, clip: SkeletonClip) -> bool:
-        if self._before is None or clip.span.start_seconds - self._before[0] > _GAP_SECONDS:
-            return False
-        two = np.stack([self._before[1], clip.frames_THW3[0]])
-        return not bool(ShotDetector(Split.threshold).begins(two)[1])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -333,7 +224,7 @@ class Recognizer:
 
     encoder: Pretrained
     classes: Classes
-    eyes: Eyes = field(repr=False)
+    stages: SkeletonStages = field(repr=False)
     window_seconds: float = WINDOW_SECONDS
     stride_seconds: float = STRIDE_SECONDS
     source: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -359,7 +250,7 @@ class Recognizer:
         """
         if annotated is not None and annotated.suffix.lower() != ".mp4":
             raise RecognitionError(f"{annotated}: the annotated video is an mp4; give a name that ends in .mp4")
-        found, began = _Found(self), perf_counter()
+        found, began = _VideoInWork(self), perf_counter()
         if annotated is None:
             for _ in found.frames(video, painted=False):
                 pass
@@ -372,21 +263,25 @@ class Recognizer:
         return found.recognition(perf_counter() - began)
 
 
-class _Found:
-    """One video in work: gathers windows and segments while its frames pass."""
+class _VideoInWork:
+    """One video in work: gathers windows and segments while its frames pass. ``count`` is of frames so far."""
 
     def __init__(self, by: Recognizer) -> None:
-        self._by, self._people = by, _People()
+        self._by, self._people = by, PersonNumbers()
         self._windows: dict[int, list[Window]] = defaultdict(list)
         self._segments: dict[int, list[Segment]] = defaultdict(list)
         self._skipped: list[Skipped] = []
-        self._video = ("", "")
+        self._video = ("", "")  # URI and SHA-256, from the first clip on
         self._embedding_seconds = 0.0
         self.count = 0
 
     def frames(self, video: str | Path, *, painted: bool) -> Iterator[tuple[Pixels, float]]:
-        """Frames of all clips, (H, W, 3) uint8 RGB, with their times; those of clips that are ``painted`` only."""
-        for clip, reason in self._by.eyes.clips(_row(video)):
+        """Go through the video, and yield its clips' frames, (H, W, 3) uint8 RGB, with their times in seconds.
+
+        ``painted`` yields the frames of every clip, with skeletons and labels where it has some; without it none is
+        yielded, but everything else is done. Raises what :meth:`Recognizer.recognize` names.
+        """
+        for clip, reason in self._by.stages.clips(video_row(video)):
             if reason is not None:
                 span = clip.span if isinstance(clip, VideoClip) else clip
                 lost = Skipped(
@@ -410,7 +305,8 @@ class _Found:
             del clip
 
     def _scores(self, clip: SkeletonClip, numbers: Sequence[int]) -> Floats:
-        """Scores of each frame, (M, T, K), NaN where no window of the person holds it; enters windows and segments."""
+        """Scores of each frame, (M, T, K): means over the person's windows that hold it, NaN where none does. Enters
+        windows and segments under the people's ``numbers``."""
         chosen = seen_windows(clip, range(len(numbers)), length=self._by.window_seconds, stride=self._by.stride_seconds)
         classes = self._by.classes.names
         sum_MTK = np.zeros((len(numbers), clip.frame_count, len(classes)), np.float32)
@@ -424,7 +320,7 @@ class _Found:
                 count_MT1[person, begin:end] += 1
                 window = Window(
                     start_seconds=_rounded(clip.pts_T[begin]),
-                    end_seconds=_rounded(_end(clip, end)),
+                    end_seconds=_rounded(frame_end(clip, end)),
                     scores=tuple(round(float(score), 4) for score in scores_K),
                 )
                 self._windows[numbers[person]].append(window)
@@ -435,8 +331,8 @@ class _Found:
         return scores_MTK
 
     def _add_segments(self, clip: SkeletonClip, number: int, scores_TK: Floats) -> None:
-        """Enter runs of frames of one class, the first one as more of the last segment where that is of the class and
-        has just ended."""
+        """Enter runs of frames of one highest class, the first run as more of the last segment where that is of the
+        class and has just ended. Frames without scores (NaN) are in no segment."""
         scored_T = np.isfinite(scores_TK[:, 0])
         label_T = np.where(scored_T, np.where(scored_T[:, None], scores_TK, 0).argmax(1), -1)
         edges = [0, *(np.flatnonzero(np.diff(label_T)) + 1).tolist(), len(label_T)]
@@ -446,11 +342,12 @@ class _Found:
                 continue
             new = Segment(
                 start_seconds=_rounded(clip.pts_T[begin]),
-                end_seconds=_rounded(_end(clip, end)),
+                end_seconds=_rounded(frame_end(clip, end)),
                 label=self._by.classes.names[label_T[begin]],
                 score=round(float(scores_TK[begin:end, label_T[begin]].mean()), 4),
             )
-            if segments and segments[-1].label == new.label and new.start_seconds - segments[-1].end_seconds < 0.1:
+            last = segments[-1] if segments else None
+            if last and last.label == new.label and new.start_seconds - last.end_seconds < _SAME_MOMENT_SECONDS:
                 new = _joined(segments.pop(), new)
             segments.append(new)
 
@@ -460,6 +357,7 @@ class _Found:
         """The clip's frames with skeletons, whose hues are those of the people's numbers, and labels."""
         x, y = clip.source_per_working
         joints_MTJ3 = clip.joints_MTJ3 / np.array([x, y, 1], np.float32)
+        # draw_skeletons takes the hue from the place in the array, and draws nobody whose scores are all 0.
         slots_PTJ3 = np.zeros((max(numbers, default=0), *joints_MTJ3.shape[1:]), np.float32)
         slots_PTJ3[[number - 1 for number in numbers]] = joints_MTJ3
         for frame, seconds in enumerate(clip.pts_T.tolist()):
@@ -477,9 +375,10 @@ class _Found:
     def nothing(self, video: str | Path) -> RecognitionError:
         """The error of a video without any clip."""
         why = f": {self._skipped[0].reason}, {self._skipped[0].detail}" if self._skipped else ""
-        return RecognitionError(f"{_row(video).uri} gives the pipeline no clip{why}")
+        return RecognitionError(f"{video_row(video).uri} gives the pipeline no clip{why}")
 
     def recognition(self, seconds: float) -> Recognition:
+        """What was gathered, after ``seconds`` of work."""
         people = tuple(
             Person(number=number, windows=tuple(entered), segments=tuple(self._segments[number]))
             for number, entered in sorted(self._windows.items())
@@ -498,70 +397,10 @@ class _Found:
         )
 
 
-def windows(pts_T: Seconds, span: Span, *, length: float, stride: float) -> list[tuple[int, int]]:
-    """Windows of a clip as frames ``begin`` up to but not including ``end``, each of one frame or more.
-
-    They begin every ``stride`` seconds and are ``length`` seconds long; the last one ends with the clip. A clip that is
-    no longer than one has one.
-
-    Args:
-        pts_T: the frames' times, float64 seconds, ascending.
-        span: of the clip.
-    """
-    first, last = float(pts_T[0]), max(span.end_seconds, float(pts_T[-1]))
-    room = last - first - length
-    starts = [0.0] if room <= _EPSILON else [*np.arange(0.0, room, stride).tolist(), room]
-    found: list[tuple[int, int]] = []
-    for start in starts:
-        begin = int(np.searchsorted(pts_T, first + start - _EPSILON))
-        end = int(np.searchsorted(pts_T, first + start + length - _EPSILON)) if room > _EPSILON else len(pts_T)
-        if begin < end and (begin, end) not in found[-1:]:
-            found.append((begin, end))
-    return found
-
-
-def seen_windows(
-    clip: SkeletonClip, people: Iterable[int], *, length: float, stride: float
-) -> list[tuple[int, int, int]]:
-    """The :func:`windows` of people of a clip in at least half of whose frames the person is seen: (person, first
-    frame, frame after the last)."""
-    spans = windows(clip.pts_T, clip.span, length=length, stride=stride)
-    seen_MT: NDArray[np.bool_] = np.any(clip.joints_MTJ3[..., 2] > 0, axis=-1)
-    return [
-        (person, begin, end)
-        for person in people
-        for begin, end in spans
-        if np.count_nonzero(seen_MT[person, begin:end]) >= _SEEN_SHARE * (end - begin)
-    ]
-
-
-def embed_windows(encoder: Pretrained, clip: SkeletonClip, chosen: Sequence[tuple[int, int, int]]) -> Floats:
-    """E_M of windows (person, first frame, frame after the last) of a clip, each of the person alone: (N, 256) float32.
-
-    Raises:
-        UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such skeletons.
-    """
-    return encoder.embed_clips(
-        Clip(
-            key=str(number),
-            joints_MTJC=np.ascontiguousarray(clip.joints_MTJ3[person : person + 1, begin:end]),
-            layout=clip.layout,
-            width=float(clip.media.width),
-            height=float(clip.media.height),
-        )
-        for number, (person, begin, end) in enumerate(chosen)
-    )
-
-
-def _end(clip: SkeletonClip, end: int) -> float:
-    """When the frame before number ``end`` ends: with the next one, or with the clip."""
-    return float(clip.pts_T[end]) if end < len(clip.pts_T) else max(clip.span.end_seconds, float(clip.pts_T[-1]))
-
-
 def _joined(before: Segment, after: Segment) -> Segment:
     """Two segments of one class as one, whose score is weighted by their lengths."""
     lengths = [before.end_seconds - before.start_seconds, after.end_seconds - after.start_seconds]
-    total = max(sum(lengths), _EPSILON)
+    total = max(sum(lengths), _SHORTEST_SECONDS)
     score = (before.score * lengths[0] + after.score * lengths[1]) / total
     return Segment(
         start_seconds=before.start_seconds, end_seconds=after.end_seconds, label=after.label, score=round(score, 4)
@@ -569,19 +408,13 @@ def _joined(before: Segment, after: Segment) -> Segment:
 
 
 def _rounded(seconds: float) -> float:
-    """To milliseconds, a tenth of what a frame lasts and less."""
+    """To milliseconds: a frame of 60 a second lasts 17."""
     return round(float(seconds), 3)
-
-
-def _row(video: str | Path) -> Row:
-    """The video as a row of a manifest: the whole of it, to be split into shots."""
-    where = str(video) if "://" in str(video) else str(Path(video).absolute())
-    return Row(row_id="video", uri=public_uri(str(video)), location=where)
 
 
 def _write_above(picture: Any, xy_N2: NDArray[np.float32], words: str, number: int) -> None:
     """Write a person's label above the highest joint, within the picture, on a dark ground."""
-    letters = font(max(12, max(picture.size) // 32))  # chosen by eye
+    letters = font(max(12, max(picture.size) // 32))  # pixels; this, the margins and the height chosen by eye
     words = letters.shortened(words, picture.width - 4)
     width, height = int(letters.length(words)) + 4, letters.line_height
     left = int(np.clip(xy_N2[:, 0].mean() - width / 2, 0, max(0, picture.width - width)))
@@ -633,15 +466,15 @@ def recognizer(
         )
     if texts and (len(texts) < _FEWEST_CLASSES or len(set(texts)) < len(texts)):
         raise RecognitionError(f"{len(texts)} texts: give two or more, each once, as a score says which is nearest")
-    stages = load_pipeline(pipeline_path(pipeline, Path.cwd()))
-    eyes, encoder = Eyes(stages), load(run, device=device)
+    loaded = load_pipeline(pipeline_path(pipeline, Path.cwd()))
+    stages, encoder = SkeletonStages(loaded), load(run, device=device)
     timing = {"window_seconds": window_seconds, "stride_seconds": stride_seconds}
-    models = eyes.models()
+    models = stages.models()
     if texts:
-        classes, text_models = _texts(encoder, stages, tuple(texts), prompt_set)
+        classes, text_models = _texts(encoder, loaded, tuple(texts), prompt_set)
         models |= text_models
     else:
-        classes = _examples(encoder, eyes, Path(examples or ""), timing)
+        classes = _examples(encoder, stages, Path(examples or ""), timing)
     source = {
         "encoder": encoder.facts()["checkpoint"],
         "pipeline": {"name": Path(pipeline).stem, "models": models},
@@ -649,12 +482,12 @@ def recognizer(
         **timing,
     }
     notes = _model_notes(encoder, models)
-    return Recognizer(encoder=encoder, classes=classes, eyes=eyes, source=source, notes=notes, **timing)
+    return Recognizer(encoder=encoder, classes=classes, stages=stages, source=source, notes=notes, **timing)
 
 
 def _model_notes(encoder: Pretrained, models: Mapping[str, str]) -> tuple[str, ...]:
-    """A note where models that are used here made none of the skeletons and texts that the encoder was trained on; none
-    where its checkpoint does not say which did."""
+    """A note that names the models of ``models`` (SHA-256 by name) that made none of the skeletons and texts that the
+    encoder was trained on. Empty where there are none, and where its checkpoint does not say which models did."""
     trained = encoder.inputs.models() if encoder.inputs is not None else frozenset()
     others = [name for name, sha256 in models.items() if sha256 not in trained]
     if not trained or not others:
@@ -668,7 +501,13 @@ def _model_notes(encoder: Pretrained, models: Mapping[str, str]) -> tuple[str, .
 def _texts(
     encoder: Pretrained, pipeline: Pipeline, names: tuple[str, ...], prompt_set: PromptSet
 ) -> tuple[Classes, dict[str, str]]:
-    """Classes by texts, their vectors from the pipeline's text model, and its weights with their hashes."""
+    """Classes by texts, their vectors from the pipeline's text model, and the SHA-256 of its weights by name.
+
+    Raises:
+        RecognitionError: the pipeline has no text model.
+        UnusableEncoderError: the encoder takes no such text vectors.
+        tmor_train.prompts.MissingTextError: as :func:`recognizer`.
+    """
     model = next((e for s in pipeline.stages for e in engines_of(s) if isinstance(e, TextEmbedder)), None)
     if model is None or not isinstance(model, Engine):
         raise RecognitionError("the pipeline has no text model; use one with Embed(text=…), or --examples")
@@ -677,16 +516,17 @@ def _texts(
     about = {"of": "texts", "prompt_set": prompt_set, "text_model": model.name}
     found = Texts(encoder=encoder, names=names, vectors_KPD=vectors_KPD, about=about)
     found.scores(np.zeros((1, FEATURES), np.float32))  # an encoder without text fails here, not later
-    return found, _models((model, *engines_of(model)))
+    return found, weights_by_name((model, *engines_of(model)))
 
 
-def _examples(encoder: Pretrained, eyes: Eyes, folder: Path, timing: Mapping[str, float]) -> Classes:
-    """Prototypes of the classes in a folder."""
-    named = (
-        sorted(place for place in folder.iterdir() if place.is_dir() and place.name[0] != ".")
-        if (folder.is_dir())
-        else []
-    )
+def _examples(encoder: Pretrained, stages: SkeletonStages, folder: Path, timing: Mapping[str, float]) -> Classes:
+    """Prototypes of the classes in a folder; ``timing`` is window_seconds and stride_seconds.
+
+    Raises:
+        RecognitionError: there are fewer than two folders, one of them gives no window, or a video cannot be read.
+    """
+    places = folder.iterdir() if folder.is_dir() else ()
+    named = sorted(place for place in places if place.is_dir() and place.name[0] != ".")
     if len(named) < _FEWEST_CLASSES:
         raise RecognitionError(f"{folder} has {len(named)} folders of examples; make two or more, one for each class")
     examples, counts = {}, {}
@@ -694,7 +534,7 @@ def _examples(encoder: Pretrained, eyes: Eyes, folder: Path, timing: Mapping[str
         vectors = []
         videos = sorted(path for path in place.iterdir() if path.is_file() and path.name[0] != ".")
         for path in videos:
-            for clip, _ in eyes.clips(_row(path)):
+            for clip, _ in stages.clips(video_row(path)):
                 if isinstance(clip, SkeletonClip):
                     chosen = seen_windows(clip, [0], length=timing["window_seconds"], stride=timing["stride_seconds"])
                     vectors += [embed_windows(encoder, clip, chosen)] if chosen else []

@@ -1,7 +1,6 @@
 """Recognition in videos of two coloured figures, found by their colours, with the encoder of a small run."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 import tmor_train
 from posecap.files import OutputExistsError
 from posecap.interfaces import Detections
-from posecap.pipeline import Pipeline
-from posecap.stage import Engine, Stage
-from posecap.types import Row, Sample, Span
+from posecap.stage import Engine
 from tests import small
 from tmor_train import recognition
 from tmor_train.data.provenance import Inputs
 from tmor_train.encoder import UnusableEncoderError
-from tmor_train.recognition import Eyes, Prototypes, RecognitionError, windows
+from tmor_train.recognition import Prototypes
+from tmor_train.video_people import RecognitionError, video_row
 
 torch.set_num_threads(1)
 
@@ -123,15 +121,6 @@ def pair(tmp_path: Path) -> Path:
     return small.film(tmp_path / "pair.mp4", frames, fps=FPS)
 
 
-def test_windows_cover_a_clip() -> None:
-    pts_T = 5 + np.arange(40) / 10
-    assert windows(pts_T, Span(5, 9), length=2.0, stride=1.0) == [(0, 20), (10, 30), (20, 40)]
-    assert windows(pts_T, Span(5, 9), length=2.5, stride=1.0) == [(0, 25), (10, 35), (15, 40)]
-    assert windows(pts_T, Span(5, 9), length=4.0, stride=1.0) == [(0, 40)]
-    assert windows(pts_T, Span(5, 9), length=60.0, stride=1.0) == [(0, 40)]
-    assert windows(pts_T[:1], Span(5, 5.1), length=2.0, stride=0.5) == [(0, 1)]
-
-
 def test_a_video_by_texts(demo_run: Path, pipeline: str, pair: Path, tmp_path: Path) -> None:
     texts = ("walking", "standing still", "hopping about")
     by = tmor_train.recognizer(demo_run, texts=texts, pipeline=pipeline, window_seconds=1.0)
@@ -169,7 +158,7 @@ def test_a_score_is_that_of_the_encoder(demo_run: Path, pipeline: str, tmp_path:
     video = small.film(tmp_path / "walk.mp4", walking(1), fps=FPS)
     by = tmor_train.recognizer(demo_run, texts=("a", "bb"), pipeline=pipeline)
     (person,) = by.recognize(video).people
-    ((clip, why),) = by.eyes.clips(recognition._row(video))
+    ((clip, why),) = by.stages.clips(video_row(video))
     assert why is None
     vector = by.encoder.embed(clip.joints_MTJ3, layout="coco17", size=(WIDTH, HEIGHT))
     expected = by.encoder.text_cosines(vector, Lengths().embed_text(["a", "bb"]))[0]
@@ -244,8 +233,6 @@ def test_classes_that_cannot_be_used_are_said(demo_run: Path, pipeline: str, tmp
 
 
 def test_pipelines_and_encoders_that_cannot_be_used_are_said(demo_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecognitionError, match="no stage that gives a SkeletonClip"):
-        Eyes(Pipeline(stages=(Blind(),)))
     wider = tmp_path / "wider.py"
     wider.write_text(PIPELINE.replace("Lengths", "Wider"))
     with pytest.raises(UnusableEncoderError, match="text vectors of 4 numbers are needed"):
@@ -259,12 +246,3 @@ def test_pipelines_and_encoders_that_cannot_be_used_are_said(demo_run: Path, tmp
 @dataclass(frozen=True)
 class Wider(Lengths):
     dimension: int = field(default=5, init=False)
-
-
-class Blind(Stage):
-    """Samples without any skeleton before them."""
-
-    name, takes, gives = "blind", Row, Sample
-
-    def __call__(self, item: Row) -> Iterator[Sample]:
-        return iter(())
