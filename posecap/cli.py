@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from posecap import __version__
 from posecap.commands import build, datasets, models
-from posecap.terminal import run_command
+from posecap.terminal import add_completion, run_command
 
 RENAMED = {"forget": "remove"}
 """Former names of commands, which still work."""
@@ -66,4 +66,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in (build, datasets, models):
         group.add(commands)
+    add_completion(commands, parser)
     return parser

@@ -61,6 +61,30 @@ def command(
     return parser
 
 
+def add_completion(commands: Commands[argparse.ArgumentParser], program: argparse.ArgumentParser) -> None:
+    """Add ``completion``, which prints the script by which a shell completes the program's commands and flags."""
+    name = program.prog
+    more = f"""\
+  {name} completion bash > ~/.local/share/bash-completion/completions/{name}
+  {name} completion zsh > "${{fpath[1]}}/_{name}"
+
+The script knows the commands of this release; make it anew after an update.
+"""
+
+    def show(options: argparse.Namespace) -> int:
+        try:
+            import shtab
+        except ModuleNotFoundError:
+            print(f"{name}: completion needs shtab: pip install shtab", file=sys.stderr)
+            return ERROR
+        print(shtab.complete(program, options.shell))
+        return COMPLETE
+
+    about = "print the script by which a shell completes commands and flags"
+    parser = command(commands, "completion", show, about=about, more=more)
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
 def at_least_one(text: str) -> int:
     """Parse an argument that is a positive integer.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from posecap.terminal import run_command
+from posecap.terminal import add_completion, run_command
 from tmor_train import __version__
 from tmor_train.commands import bench, export, recognize, report, run
 
@@ -57,4 +57,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in (run, bench, report, export, recognize):
         command.add(commands)
+    add_completion(commands, parser)
     return parser

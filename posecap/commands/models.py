@@ -1,4 +1,6 @@
-"""``posecap pipeline`` and ``posecap models``: pipelines that come with posecap, and the weights that engines use."""
+"""``posecap doctor``, ``pipeline`` and ``models``: what is on this machine, the pipelines of posecap, the weights that
+engines use.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,24 @@ $POSECAP_WEIGHTS, then the network, unless POSECAP_OFFLINE=1. HF_ENDPOINT and HF
 """
 
 
+_DOCTOR = """\
+  posecap doctor                               what a build by the default pipeline needs, and what is here
+  posecap doctor --pipeline posecap_1m         the same for another one, or for a pipeline file of your own
+
+Nothing is downloaded, and weights are not hashed (`posecap models verify` does). Exit code 1 if something is missing
+without which that pipeline does not run. Put the output into a report of a bug; it holds no secrets.
+"""
+
+
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``pipeline`` and ``models``, each with its actions."""
+    """Add ``doctor``, and ``pipeline`` and ``models``, each with its actions."""
+    about = "look at packages, weights, decoders, GPU, Ray and disk of this machine, and say what to do"
+    parser = command(commands, "doctor", _examine, about=about, more=_DOCTOR)
+    chosen = "whose engines and weights must be here (default: default)"
+    parser.add_argument("--pipeline", metavar="NAME|FILE", default="default", help=chosen)
+    where = "folder that datasets will be written to (default: datasets)"
+    parser.add_argument("--output", type=Path, default=Path("datasets"), metavar="DIR", help=where)
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     about = "list and print the pipelines that come with posecap"
     parser = command(commands, "pipeline", _list_pipelines, about=about, more=_PIPELINES)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -51,6 +69,24 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         actions, "verify", _verify, about="hash the weights on this machine; exit code 1 when a file is damaged"
     )
     checking.add_argument("names", nargs="*", metavar="NAME", help="default: all that are on this machine")
+
+
+def _examine(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from posecap.doctor import examine, show
+
+    findings = examine(options.pipeline, options.output)
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        show(findings, Console(highlight=False))
+    missing = sum(finding.state == "missing" for finding in findings)
+    if missing:
+        print(f"posecap: {options.pipeline} lacks {missing} of {len(findings)} here", file=sys.stderr)
+    return ERROR if missing else COMPLETE
 
 
 def _list_pipelines(_: argparse.Namespace) -> int:
