@@ -1,15 +1,18 @@
-"""``posecap plan`` and ``posecap build``, and ``posecap manifest``, which makes a manifest from a folder or list."""
+"""``posecap plan``, ``posecap build`` and ``posecap select``, and ``posecap manifest``, which makes a manifest from a
+folder or list."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from posecap.terminal import (
     ALARM,
@@ -25,16 +28,28 @@ from posecap.terminal import (
     without_collection,
 )
 
+if TYPE_CHECKING:
+    from posecap.selection import Selection
+
 _MORE = """\
 A build can be stopped at any moment, by Ctrl-C or kill -9: the same command goes on, row by row, where it stopped.
 A finished build does nothing. If the pipeline or manifest has changed, the command stops and says what changed.
 exit codes: 0 complete, 1 error, 2 wrong usage, 3 some rows or clips failed, 4 a stage or a label lost far more than
 expected, 130 interrupted
 """
+_SELECT_MORE = """\
+Nothing is built or changed. Settings are those of the stages behind the joints: filters of people and clips, smoothing,
+layout. The dataset must have been built with 'keep_intermediates: perception' in its manifest, which is the default.
+examples:
+  posecap select --manifest mine.yaml --set person_presence=0.3 --sheet changed.jpg
+  posecap select datasets/mine --set filter_people.motion=0.01 --set people=1
+  posecap select datasets/mine --filter 'jitter < 0.02'
+exit codes: 0 whatever changes, 1 error, as where nothing is stored, 2 wrong usage
+"""
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``plan``, ``build`` and ``manifest``."""
+    """Add ``plan``, ``build``, ``select`` and ``manifest``."""
     about = "build the dataset that a manifest describes, or finish building it"
     plan = command(commands, "plan", _plan, about="print what a build would do, without building")
     build = command(commands, "build", _build, about=about, more=_MORE)
@@ -71,6 +86,24 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--quiet", action="store_true", help=quiet)
     metrics = "also write metrics here in Prometheus' text format, as for node_exporter (FILE.prom)"
     option("--metrics-file", type=Path, metavar="FILE", help=metrics)
+
+    about = "count which clips other thresholds would keep, from what is stored of a dataset, in seconds"
+    select = command(commands, "select", _select, about=about, more=_SELECT_MORE)
+    option = select.add_argument
+    about = "dataset directory, or address as s3://bucket/name (default: the manifest's)"
+    option("dataset", nargs="?", metavar="DATASET", help=about)
+    about = "the dataset's YAML, or the name of one that comes with posecap (default: the one the dataset is from)"
+    option("--manifest", metavar="FILE", help=about)
+    about = "a setting of a stage behind the joints, as person_presence=0.3; may be given several times"
+    option("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
+    about = "select with another pipeline: a name of `posecap pipeline list`, or a file"
+    option("--pipeline", metavar="FILE", help=about)
+    option("--filter", metavar="CONDITION", help="select with another filter of clips than the manifest's")
+    option("--sheet", type=Path, metavar="FILE", help="also draw clips that change side, as .jpg or .png")
+    option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
+    about = "look at about so many rows, whole parts evenly over all (default: %(default)s)"
+    option("--rows", type=at_least_one, default=10_000, metavar="N", help=about)
+    option("--json", action="store_true", help="print counts and every clip that changes side as JSON")
 
     kinds = commands.add_parser("manifest", help="make a manifest from the field's usual inputs").add_subparsers(
         metavar="KIND", required=True
@@ -232,6 +265,65 @@ def _plan(options: argparse.Namespace) -> int:
         show_summary(summarise(plan, store_video=manifest.store_video, open_seconds=found.mean_seconds), console)
         show_forecast(found, console)
     return COMPLETE
+
+
+def _select(options: argparse.Namespace) -> int:
+    from posecap.build import pipeline_of
+    from posecap.builtin import pipeline_path
+    from posecap.finalize import read_manifest_path
+    from posecap.manifest.manifest_file import read_manifest
+    from posecap.plan_store import output_storage
+    from posecap.selection import select, with_settings
+    from posecap.storage import open_storage
+
+    if options.dataset is None and options.manifest is None:
+        print("posecap: name a dataset, or its manifest with --manifest", file=sys.stderr)
+        return USAGE
+    path = read_manifest_path(options.dataset) if options.manifest is None else _manifest_path(options)
+    if path is None:
+        where = f"it is not known which manifest {options.dataset} is from"
+        print(f"posecap: {where}: name it with --manifest", file=sys.stderr)
+        return ERROR
+    manifest = read_manifest(path)
+    if options.pipeline:
+        manifest = replace(manifest, pipeline=pipeline_path(options.pipeline, Path.cwd()))
+    if options.filter is not None:
+        manifest = replace(manifest, filter=options.filter)
+    options.output = options.dataset
+    storage = open_storage(options.dataset) if options.manifest is None else output_storage(_output(options), manifest)
+    found = select(storage, with_settings(pipeline_of(manifest), options.set), most_rows=options.rows)
+    if options.json:
+        print(json.dumps(found.as_json(), indent=1))
+    else:
+        print("\n".join(_selection_lines(found)))
+    if options.sheet and (found.changed or not options.json):
+        sheet = found.sheet(options.sheet, count=options.count)
+        print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}", file=sys.stderr if options.json else sys.stdout)
+    return COMPLETE
+
+
+def _selection_lines(found: Selection) -> Iterator[str]:
+    """What `posecap select` prints."""
+    looked = f"{count_text(found.rows, 'row')} of {found.parts:,} of {count_text(found.parts_in_all, 'part')}"
+    yield f"{count_text(found.clips, 'clip')} in {looked}"
+    yield f"{'now':>10}{'then':>10}{'change':>10}  clips"
+    ends = sorted(found.today.keys() | found.then.keys(), key=lambda end: (end != "kept", -found.then[end], end))
+    for end in ends:
+        now, then = found.today[end], found.then[end]
+        yield f"{now:>10,}{then:>10,}{then - now:>+10,}  {end}"
+    gained = sum(clip.then == "kept" for clip in found.changed)
+    yield f"{gained:,} would be kept that are not, {len(found.changed) - gained:,} would be lost that are kept"
+    if found.rows_ended:
+        yield f"{count_text(found.rows_ended, 'row')} ended before there was a clip, which no setting changes"
+    if found.parts_without:
+        yield f"note: {count_text(found.parts_without, 'part')} without stored results: nothing is known of their clips"
+    if found.passed_over:
+        yield f"note: {found.passed_over:,} rows or clips passed over: they have no joints stored, or are in no plan"
+    if found.outdated:
+        yield (
+            f"note: in {count_text(found.outdated, 'part')} joints are of other models or settings than the "
+            "pipeline's; an update would find them again"
+        )
 
 
 def _manifest(options: argparse.Namespace) -> int:

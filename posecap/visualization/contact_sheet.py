@@ -229,7 +229,7 @@ def view_sheet(
         ShardError, PillowMissingError: see :func:`view_clip`.
         FontError: see :func:`posecap.visualization.drawing.font`.
     """
-    _check_picture(out)
+    check_picture(out)
     choice = choice or Choice()
     storage = open_storage(location)
     dataset = Dataset(storage)
@@ -258,7 +258,7 @@ def view_clips(
     Raises:
         ViewError, ShardError, PillowMissingError, FontError: as :func:`view_sheet`.
     """
-    _check_picture(out)
+    check_picture(out)
     storage = open_storage(location)
     dataset, tiles = Dataset(storage), _Tiles()
     wanted = pc.field("key").isin([key for key, _ in clips])
@@ -270,6 +270,23 @@ def view_clips(
             image, why = _pictured(sample, footage)
             image = image or _drawn(sample, None)
         tiles.add(image, f"{heading}\n{_caption(rows[key], None)}", why)
+    return tiles.write(out)
+
+
+def view_pictures(pictures: Sequence[tuple[Image.Image, str]], *, out: Path) -> Sheet:
+    """Write a contact sheet of pictures, each with its caption, of which further lines are fainter.
+
+    Args:
+        out: ``.jpg`` or ``.png``.
+
+    Raises:
+        ViewError: ``out`` has another ending.
+        PillowMissingError, FontError: as :func:`view_sheet`.
+    """
+    check_picture(out)
+    tiles = _Tiles()
+    for image, caption in pictures:
+        tiles.add(image, caption, "")
     return tiles.write(out)
 
 
@@ -292,7 +309,7 @@ def view_rejected(
         ShardError, PlanError: a sidecar or the plan is damaged.
         PillowMissingError, FontError: see :func:`view_sheet`.
     """
-    _check_picture(out)
+    check_picture(out)
     choice = choice or Choice()
     by_reason: dict[str, list[_Rejected]] = {}
     storage = open_storage(location)
@@ -305,7 +322,7 @@ def view_rejected(
     tiles = _Tiles()
     card = pillow().Image.new("RGB", (_TILE_SIDE, _TILE_SIDE * 9 // 16), _CARD)  # of the shape of most videos
     reasons = sorted(by_reason, key=lambda reason: (-len(by_reason[reason]), reason))
-    for reason, share in zip(reasons, _shares([len(by_reason[r]) for r in reasons], choice.count), strict=True):
+    for reason, share in zip(reasons, places([len(by_reason[r]) for r in reasons], choice.count), strict=True):
         for i in np.linspace(0, len(by_reason[reason]) - 1, share).round().astype(int).tolist():
             rejected = by_reason[reason][i]
             frames, why = middle_frame(rejected.row.uri, rejected.span, footage)
@@ -375,7 +392,8 @@ class _Tiles:
         return Sheet(path=out, clips=len(self.pictures), blank=len(self.blanks), why_blank=why, lacking=lacking)
 
 
-def _check_picture(out: Path) -> None:
+def check_picture(out: Path) -> None:
+    """Raise ViewError for a file that is no ``.jpg`` or ``.png``, and PillowMissingError where nothing can be drawn."""
     pillow()
     if out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ViewError(f"{out}: a contact sheet is written as .jpg or .png")
@@ -405,7 +423,7 @@ def _sampled(storage: Storage, dataset: Dataset, choice: Choice) -> list[tuple[P
     for of_split in groups.values():
         of_split.update({label: heapq.nsmallest(choice.count, clips) for label, clips in of_split.items()})
     by_split = [of_split for _, of_split in sorted(groups.items())]
-    shares = _shares([sum(map(len, of_split.values())) for of_split in by_split], choice.count)
+    shares = places([sum(map(len, of_split.values())) for of_split in by_split], choice.count)
     chosen = [_in_turn(of_split, share) for of_split, share in zip(by_split, shares, strict=True)]
     return [(part, row) for of_split in chosen for _, _, part, row in of_split]
 
@@ -466,7 +484,7 @@ def _in_turn(groups: Mapping[str, Sequence[T]], count: int) -> list[T]:
     return [groups[name][turn] for name, turn in sorted(taken)]
 
 
-def _shares(sizes: Sequence[int], count: int) -> list[int]:
+def places(sizes: Sequence[int], count: int) -> list[int]:
     """How many of ``count`` places each group has: the same for all, but no more than it has members."""
     shares = [0] * len(sizes)
     for _ in range(min(count, sum(sizes))):
