@@ -19,7 +19,8 @@ run. Run from the repository's root::
 A tally file gets a line as each build ends, so a run can be stopped at any time, and several can write one file, one
 after the other or at once. Ends with status 1 if a finished build differs in any byte from the undisturbed local one,
 loses or doubles a row, or does not end as it should, or if a new node gets no row within five minutes; those that get
-none within one are counted.
+none within one are counted. What a wrong build left stays in the folder that its log is in; else nothing stays. Linux
+only: processes are found in /proc.
 """
 
 from __future__ import annotations
@@ -55,27 +56,36 @@ from posecap.terminal import ERROR, PARTIAL
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("kill", "drain", "disk_full", "no_mount", "exits", "worker", "interrupt", "head")
-"""What happens to a node; ``worker`` and ``interrupt`` to one of its workers, ``head`` to the cluster."""
+"""What happens to a node; ``worker`` (SIGKILL) and ``interrupt`` (KeyboardInterrupt) to one of its workers, ``head`` to
+the cluster. ``drain`` is a notice first. In tallies there is ``add`` as well: a node that joined and got a row."""
 STICKY = ("disk_full", "no_mount", "exits")
 """Faults by which a node is sick until it is gone."""
 LONGEST_BUILD_SECONDS = 900.0
-"""From a start of a build to its end."""
+"""From a start of a build to its end. This limit and the next ones are our choice: a build that keeps within them may
+be slow, but does not hang."""
 LATE_JOIN_SECONDS = 60.0
 LONGEST_JOIN_SECONDS = 300.0
-"""From adding a node to its first row: after the first it counts as late, after the second as a fault of the build."""
+"""From adding a node to its first row: after the first it counts as late, after the second as a fault of the build.
+Seconds that Ray takes to start the node are among them."""
 LONGEST_SICK_SECONDS = 120.0
 """From a sick node's fault until the build has drained and named it."""
 LONGEST_GOODBYE_SECONDS = 60.0
 """From the death of the head to the end of the build."""
 _INTERRUPT_SECONDS = 12.0
-"""Longest wait until a worker of a node runs a row and can be interrupted in it."""
+"""Longest wait until a worker of a node runs a row and can be interrupted in it: a node that is about to get no more
+rows would be waited for in vain."""
 _DRAIN_SECONDS = 3.0
-"""From the notice to a node's end."""
+"""From the notice to a node's end: our choice, of some rows; clouds give 30 s to two minutes."""
+_CALM_SECONDS = 2.0
+"""At most between two things that happen to a node, drawn evenly: some rows long, so that faults fall between rows, in
+the first one, and in calls of several."""
 _STORE_BYTES = 80 * 1024**2
 """Of each node's object store: a little more than the 75 MB that Ray needs."""
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.2  # between two looks at a build and its nodes: less than a row takes
 _HEAD_SECONDS = {"alone": 8.0, "beside": 120.0}
-"""Mean time from a build's first row to the death of the head, as the only fault and beside faults of nodes."""
+"""Mean time from a build's first row to the death of the head, as the only fault and beside faults of nodes. Our
+choice: within a build of the default size, and beside the others late enough that most nodes meet their own fault
+first."""
 
 PIPELINE = """\
 from cluster_stages import Fetch, Work
@@ -98,7 +108,8 @@ rows_per_part: 20
 
 
 def write_input(folder: Path, rows: int) -> Path:
-    """A manifest of which one row in 40 is rejected and one in 50 fails."""
+    """Writes a manifest of which one row in 40 is rejected and one in 50 fails, which :class:`cluster_stages.Work` does
+    by their labels ``empty`` and ``broken``."""
     folder.mkdir(parents=True)
     with (folder / "rows.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -115,12 +126,13 @@ def write_input(folder: Path, rows: int) -> Path:
 class Cluster:
     """A Ray cluster on this machine: a head and a second node that are never touched, and those that are added.
 
-    ``ray_cluster`` is Ray's own cluster for tests, once it was started.
+    ``ray_cluster`` is Ray's own cluster for tests; None until it is started.
     """
 
     ray_cluster: Any = None
 
     def start(self) -> None:
+        """Start the head and the second node. Raises what Ray raises if they do not come up in a few tries."""
         from ray.cluster_utils import Cluster as RayCluster
 
         settings = {"num_cpus": 1, "object_store_memory": _STORE_BYTES}
@@ -132,9 +144,11 @@ class Cluster:
 
     @property
     def address(self) -> str:
+        """The head's, ``host:port``, as ``posecap build --address`` takes it."""
         return str(self.ray_cluster.address)
 
     def add(self) -> Any:
+        """Ray's object of a new node with one CPU, so one worker that computes; it joins some seconds later."""
         node = _in_some_tries(
             lambda: self.ray_cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES, wait=False)
         )
@@ -142,6 +156,7 @@ class Cluster:
         return node
 
     def kill(self, node: Any) -> None:
+        """SIGKILL to every process of the node."""
         self.ray_cluster.remove_node(node, allow_graceful=False)
 
     def announce_drain(self, node: Any, seconds: float) -> None:
@@ -155,7 +170,8 @@ class Cluster:
         )
 
     def kill_worker(self, node: Any, chance: random.Random) -> bool:
-        """False: none runs yet."""
+        """SIGKILL to one of the node's processes that run rows (of posecap's actor ``_Worker``, as Ray titles them).
+        False: none runs yet."""
         (raylet,) = node.all_processes["raylet"]
         workers = sorted(
             pid for pid, parent, command in _processes() if parent == raylet.process.pid and "_Worker" in command
@@ -165,9 +181,11 @@ class Cluster:
         return bool(workers)
 
     def kill_head(self) -> None:
-        self.ray_cluster.head_node.kill_gcs_server(False)
+        """SIGKILL to the control store; without it no node or worker can be reached."""
+        self.ray_cluster.head_node.kill_gcs_server(check_alive=False)
 
     def stop(self) -> None:
+        """End every process of the cluster, and remove its session folder (logs, sockets)."""
         for node in [*self.ray_cluster.worker_nodes, self.ray_cluster.head_node]:
             node.kill_all_processes(check_alive=False, allow_graceful=False)
         shutil.rmtree(self.ray_cluster.head_node.get_session_dir_path(), ignore_errors=True)
@@ -182,11 +200,12 @@ def _in_some_tries(start: Callable[[], Any], tries: int = 4) -> Any:
 
 
 def _stop(*signal_and_frame: object) -> None:
+    """On SIGTERM: unwind as on Ctrl-C, so that the build and the cluster are ended."""
     raise SystemExit(1)
 
 
 def _processes() -> list[tuple[int, int, str]]:
-    """Process id, that of its parent, and the command, of every process."""
+    """Process id, that of its parent, and the command, of every process of this machine."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -207,8 +226,8 @@ class Tally:
     rows that had to be done again, by the kind of the node's fault; ``goodbyes`` are seconds from the death of the head
     to the end of the build. Of sick nodes, ``named`` are the seconds until they were drained and named, ``unnamed``
     were not within :data:`LONGEST_SICK_SECONDS`, and of ``cut_short`` the build, or the head, ended first. ``rows`` are
-    numbers by status, ``seconds`` those of all ``builds``, ``worker_seconds`` those that repeated rows cost; ``wrong``
-    are sentences.
+    numbers by status, ``seconds`` the wall seconds of all ``builds``, ``worker_seconds`` those that repeated rows cost;
+    ``wrong`` are sentences.
     """
 
     faults: Counter[str] = field(default_factory=Counter)
@@ -225,6 +244,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
+        """Add the numbers and lists of another one to these."""
         for each in fields(self):
             mine, others = getattr(self, each.name), getattr(other, each.name)
             if isinstance(mine, Counter):
@@ -249,7 +269,7 @@ class Tally:
         return found
 
     def line(self, **facts: str | int) -> str:
-        """One line of JSON, with what else is to be known of it."""
+        """One line of JSON, with ``facts`` of the run before it; seconds to a tenth."""
         rounded = {"joined": [round(seconds, 1) for seconds in self.joined], "seconds": round(self.seconds, 1)}
         return json.dumps({**facts, **vars(self), **rounded}) + "\n"
 
@@ -258,9 +278,10 @@ class Tally:
 class Trial:
     """Builds one manifest again and again on a disturbed cluster, into ``datasets``, a folder or an address.
 
-    ``reference`` is what each build must give, and a row takes ``row_seconds``. Faults of ``kinds`` are drawn by
-    ``chance``; ``churning`` nodes are replaced again and again. ``before`` are faults by kind of earlier runs: the kind
-    that was tried least often comes next. ``tally`` is that of the present build.
+    Logs and copies of datasets go into ``folder``. ``reference`` is what each build must give, and a row takes
+    ``row_seconds``. Faults of ``kinds`` are drawn by ``chance``; ``churning`` nodes are replaced again and again.
+    ``before`` are faults by kind of earlier builds: the kind that was tried least often comes next. ``tally`` is that
+    of the present build.
     """
 
     manifest: Path
@@ -279,7 +300,8 @@ class Trial:
     ended_as_it_should: bool = True  # of the last start: the head was killed, and the build said so
 
     def run(self, number: int) -> Tally:
-        """One build, until it ends; started again each time the head was killed."""
+        """Build ``number``, until it ends; started again each time the head was killed and the build said so. A dataset
+        that is as it must be is removed."""
         output, log_file = f"{self.datasets}/build-{number:03d}", self.folder / f"build-{number:03d}.log"
         self.tally, self.node_kinds = Tally(), {}
         self._runs_file().unlink(missing_ok=True)
@@ -303,7 +325,7 @@ class Trial:
         return self.tally
 
     def _disturb(self, output: str, log_file: Path) -> int | None:
-        """Run the build once, with faults. Its status; None if it did not end."""
+        """Run the build once, with faults. Its status; None if it did not end in time, and was killed."""
         self.ended_as_it_should = False
         with log_file.open("ab") as log:
             arguments = ["build", "--manifest", str(self.manifest), "--output", output, "--address"]
@@ -350,11 +372,11 @@ class Trial:
             self.tally.joined.append(time.monotonic() - since)
             for kind in ("worker", "interrupt"):
                 if kind in self.kinds and self._due(kind):
-                    yield from self._pause(2)
+                    yield from self._pause(_CALM_SECONDS)
                     yield from self._hit_worker(kind, node)
             large = [kind for kind in (*STICKY, "kill", "drain") if kind in self.kinds and kind not in self.sick]
             if large:
-                yield from self._pause(2)
+                yield from self._pause(_CALM_SECONDS)
                 kind = min(large, key=lambda kind: (self._count(kind), self.chance.random()))
                 yield from self._hit_node(kind, node, log_file)
         finally:
@@ -369,14 +391,16 @@ class Trial:
             yield
 
     def _count(self, kind: str) -> int:
+        """How often a fault was tried, in earlier builds and this one."""
         return self.before[kind] + self.tally.faults[kind]
 
     def _due(self, kind: str) -> bool:
-        """Whether a worker's fault was not tried more often than a node's."""
+        """Whether a worker's fault is next: no kind but ``head`` was tried less often."""
         return self._count(kind) <= min((self._count(other) for other in self.kinds if other != "head"), default=0)
 
     def _hit_worker(self, kind: str, node: Any) -> Iterator[None]:
-        """Kill or interrupt a worker of a node; counted where there was one to hit."""
+        """Kill or interrupt a worker of a node; counted where there was one to hit. A worker that interrupts itself
+        (:class:`cluster_stages.Work`) removes the node's flag before."""
         if kind == "worker":
             self.tally.faults[kind] += self.cluster.kill_worker(node, self.chance)
             return
@@ -387,7 +411,7 @@ class Trial:
         self.tally.faults[kind] += not self._flag(node).exists()
 
     def _hit_node(self, kind: str, node: Any, log_file: Path) -> Iterator[None]:
-        """Make a node sick or drain it, until it may be killed; ``kill`` needs nothing before that."""
+        """Make a node sick or give it a notice, and wait until the caller may kill it; ``kill`` does nothing here."""
         self.node_kinds[node.node_id] = kind
         self.tally.faults[kind] += 1
         if kind in STICKY:
@@ -399,7 +423,7 @@ class Trial:
                 yield
 
     def _sicken(self, kind: str, node: Any, log_file: Path) -> Iterator[None]:
-        """Until the build says that it does without the node."""
+        """Raise the node's flag, and wait until the build's log says that it does without the node."""
         said = re.compile(rf"node \S+/{node.node_id[:8]} (gets no more rows|is left out)")
         since = time.monotonic()
         self.sick.add(kind)
@@ -411,15 +435,18 @@ class Trial:
                     return
                 yield
             self.tally.named[kind].append(round(time.monotonic() - since, 1))
-        except GeneratorExit:
+        except GeneratorExit:  # the build ended, or the head was killed: the life of the node is closed
             self.tally.cut_short[kind] += 1
             raise
         finally:
             self.sick.discard(kind)
 
     def _kill_head(self, build: subprocess.Popen[bytes], log: Path) -> int | None:
-        """The status with which the build ends: 1 with a message, or that of a build which was so near its end that it
-        needed the head no more; None where it does not end in time."""
+        """Kill the head, wait for the build to end, and start a new cluster.
+
+        The status with which the build ends: 1 with a message (:mod:`posecap.run.ray_cluster` has it), or that of a
+        build which was so near its end that it needed the head no more; None where it does not end in time.
+        """
         since, said_before = time.monotonic(), len(log.read_bytes())
         self.cluster.kill_head()
         try:
@@ -434,17 +461,19 @@ class Trial:
         return code
 
     def _flag(self, node: Any) -> Path:
-        """The file that says what a node suffers from."""
+        """The file that says what a node suffers from; it is there while it does
+        (:func:`cluster_stages.fault_here`)."""
         return Path(os.environ[FAULTS], node.node_id)
 
     def _runs_file(self) -> Path:
+        """The list to which every worker adds the rows that it begins."""
         return Path(os.environ[FAULTS]) / RUNS_FILE
 
     def _runs(self) -> dict[str, list[str]]:
         """Node → the rows that it has run, in order."""
         runs: defaultdict[str, list[str]] = defaultdict(list)
         for line in self._runs_file().read_text().splitlines() if self._runs_file().exists() else ():
-            if len(words := line.split()) == 3:
+            if len(words := line.split()) == 3:  # not the end of a line of a process that was killed in it
                 runs[words[1]].append(words[2])
         return runs
 
@@ -453,7 +482,7 @@ class Trial:
         return sum(map(len, self._runs().values()))
 
     def _count_repeated(self) -> None:
-        """Runs on a faulty node of rows that ran again elsewhere, by the fault of the node."""
+        """Enter into the tally runs on a faulty node of rows that ran on another one, too, by the fault of the node."""
         runs = self._runs()
         for node, kind in self.node_kinds.items():
             elsewhere = {row for other, rows in runs.items() if other != node for row in rows}
@@ -463,7 +492,8 @@ class Trial:
 
 
 def copied(output: str, folder: Path) -> Path:
-    """A dataset of an object store and its ledger in a folder; one in a folder stays where it is."""
+    """Where a dataset can be compared: one in a folder stays where it is; one in an object store is copied to
+    ``folder``, with its ledger from this machine's work folder."""
     if "://" not in output:
         return Path(output)
     shutil.rmtree(folder, ignore_errors=True)
@@ -479,7 +509,8 @@ def copied(output: str, folder: Path) -> Path:
 
 @contextmanager
 def object_store() -> Iterator[str]:
-    """The address of a bucket of an S3 server, which every process that is started in the block reaches."""
+    """The address of a bucket of an S3 server, which every process that is started in the block reaches by environment
+    variables; they stay set. Raises what s3fs raises if the server does not answer within a minute."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -503,7 +534,7 @@ def object_store() -> Iterator[str]:
 
 
 def undisturbed(manifest: Path, folder: Path) -> Reference:
-    """A local build, with threads and without faults; its rows take no time."""
+    """A local build, with threads and without faults; its rows take no time. Exits where it fails."""
     root, since = folder / "undisturbed", time.monotonic()
     arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", "local"]
     environment = {key: value for key, value in os.environ.items() if key not in (FAULTS, ROW_SECONDS)}
@@ -521,6 +552,7 @@ def undisturbed(manifest: Path, folder: Path) -> Reference:
 
 
 def print_tally(found: Tally) -> None:
+    """Print the numbers, FALSE behind a sum that is not right, and a line for everything that is wrong."""
     counted = ", ".join(f"{kind} {found.faults[kind]}" for kind in ("add", *KINDS) if found.faults[kind])
     print(f"{found.builds} builds in {found.seconds:.0f} s; {sum(found.faults.values())} faults: {counted}")
     rows = found.rows
@@ -551,6 +583,7 @@ def print_tally(found: Tally) -> None:
 
 
 def _spread(seconds: list[float]) -> str:
+    """Median and maximum in words; - for none."""
     return f"{statistics.median(seconds):.1f} s (median), at most {max(seconds):.1f} s" if seconds else "-"
 
 
@@ -569,7 +602,7 @@ def print_sum(file: Path) -> int:
 
 
 def counted(file: Path | None, output: str) -> Counter[str]:
-    """Faults by kind that a tally file has for a kind of output."""
+    """Faults by kind that a tally file has for a kind of output; none where there is no file."""
     if file is None or not file.exists():
         return Counter()
     lines = file.read_text().splitlines()

@@ -34,7 +34,7 @@ def node_id() -> str:
 
 
 def fault_here(*kinds: str) -> str | None:
-    """What the node on which a worker runs suffers from, if it is among ``kinds``; else None."""
+    """What the node on which a worker runs suffers from, if it is among ``kinds``; else None, as in a local build."""
     folder, node = os.environ.get(FAULTS), node_id()
     if not folder or not node:
         return None
@@ -72,6 +72,7 @@ class Work(Stage):
 
     def __call__(self, item: Video) -> Iterator[Sample]:
         if item.path.read_text() != node_id():
+            # A row's stages must stay on the node that holds its temporary file; the comparison finds this error.
             raise PermanentError("misplaced", "the file is on another node")
         folder = os.environ.get(FAULTS)
         if folder:

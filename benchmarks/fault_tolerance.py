@@ -8,7 +8,9 @@ a file has appeared; what was killed is started again until it ends by itself. R
     python benchmarks/fault_tolerance.py                                # 20 builds, Ray and threads in turn
     python benchmarks/fault_tolerance.py --builds 100 --runner local --seed 7
 
-Ends with status 1 if any build differs in any byte, loses or doubles a row, or does not end by itself.
+Ends with status 1 if any build differs in any byte, loses or doubles a row, or does not end by itself; its folder and
+log stay then. Processes that outlive their killed driver are counted and killed, not a fault. Linux only: processes are
+found in /proc.
 """
 
 from __future__ import annotations
@@ -51,7 +53,11 @@ WORKERS_KILLED_AT_MOST = 2
 LONGEST_BUILD_SECONDS = 300.0
 """From a start of a build to its end; a free choice, of many times what it takes."""
 LONGEST_CLEANUP_SECONDS = 10.0
-"""Until the other processes of a killed build must be gone."""
+"""Until the other processes of a killed build must be gone. Our choice; those that are left are counted, and no fault
+of the build."""
+_JUST_AFTER_SECONDS = 0.02
+"""At most between a file's appearance and a kill, drawn evenly: our choice, of about what writing a small file
+takes."""
 _POLL_SECONDS = 0.003
 """Between two looks at a build: short, to hit it right after a file has appeared."""
 _KILLED = -signal.SIGKILL
@@ -93,7 +99,8 @@ pipeline = replace(default, stages=tuple(replace(s, **smaller.get(s.name, {{}}))
 
 
 def write_input(folder: Path) -> Path:
-    """The benchmark's own manifest: rows that are kept, rejected and failed, in seven parts."""
+    """Writes the benchmark's own manifest, 13 rows in seven parts: the demo's ten with a span of 0.4 s each, which is
+    kept or rejected; a file that is not there (rejected); a server that does not answer (failed); and one row again."""
     with DEMO.open(newline="", encoding="utf-8") as file:
         demo = list(csv.DictReader(file))
     rows = [{**row, "start": "0.05", "end": "0.45"} for row in demo]
@@ -123,6 +130,7 @@ class Build:
 
     @classmethod
     def start(cls, manifest: Path, root: Path, runner: Runner) -> Build:
+        """Start it into ``root``; its output is added to ``root`` with the suffix ``.log``."""
         arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", runner]
         files_before = frozenset(files_of(root))
         with root.with_suffix(".log").open("ab") as log:
@@ -138,10 +146,12 @@ class Build:
         return cls(process, root, time.monotonic(), files_before)
 
     def alive(self) -> bool:
+        """Whether the driver still runs."""
         return self.process.poll() is None
 
     def until(self, *, seconds: float = 0.0, new_files: int = 0) -> bool:
-        """Wait for a time since the start, or for files to appear. False: the build ended first."""
+        """Wait until so much time has passed since the start, and so many files have appeared. False: the build ended
+        first."""
         while self.alive():
             enough = len(set(files_of(self.root)) - self.files_before) >= new_files if new_files else True
             if enough and time.monotonic() - self.since >= seconds:
@@ -150,7 +160,8 @@ class Build:
         return False
 
     def kill(self, victim: Victim, chance: random.Random) -> bool:
-        """SIGKILL. Waits for a worker where none has started yet; False: the build ended first."""
+        """SIGKILL to the driver, to one of Ray's processes that run rows, drawn by ``chance``, or to the driver and all
+        others. Waits for a worker where none has started yet. False: the build ended first."""
         if victim == "worker":
             while self.alive():
                 workers = sorted(pid for pid, command in self.session() if command.startswith("ray::_Worker"))
@@ -164,7 +175,8 @@ class Build:
         return self.process.wait() == _KILLED
 
     def session(self) -> Iterator[tuple[int, str]]:
-        """Process id and command of everything that belongs to the build and still runs."""
+        """Process id and command of everything that belongs to the build and still runs: not of zombies (state Z,
+        X)."""
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
@@ -187,6 +199,7 @@ class Build:
 
 
 def kill_process(pid: int) -> bool:
+    """SIGKILL. False: there is no such process any more."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -195,7 +208,7 @@ def kill_process(pid: int) -> bool:
 
 
 def files_of(root: Path) -> Iterator[Path]:
-    """Every file, those being written included."""
+    """Every file under a folder, those being written included; none where it is not there yet."""
     for folder, _, names in os.walk(root):
         for name in names:
             yield Path(folder, name)
@@ -216,13 +229,15 @@ class Reference:
 
 
 def published(root: Path) -> dict[str, bytes]:
-    """Every file that must be the same, down to the last byte."""
+    """Every file that must be the same, down to the last byte, by its path in the dataset: shards, index, plan and
+    dataset.json. The ledger has times, so it is compared by its :func:`outcomes`."""
     single = [root / "plan.parquet", root / "dataset.json"]
     paths = [path for path in files_of(root) if path.relative_to(root).parts[0] in ("data", "index")]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in (*paths, *single) if path.is_file()}
 
 
 def outcomes(root: Path) -> list[RowOutcome]:
+    """The ledger's, in the order of the plan."""
     with Ledger(root / "ledger.sqlite") as ledger:
         return list(ledger.outcomes())
 
@@ -269,14 +284,14 @@ class DisturbedBuild:
 
 @dataclass
 class Trial:
-    """Disturbs builds of one manifest."""
+    """Disturbs builds of one ``manifest``, in ``folder``, which must give what ``reference`` has."""
 
     manifest: Path
     folder: Path
     reference: Reference
 
     def run(self, number: int, runner: Runner, chance: random.Random) -> DisturbedBuild:
-        """A build that is killed at least once and then finished."""
+        """A build that is killed at least once and then finished: one that ends before it is hit is begun anew."""
         while True:
             root = self.folder / f"build-{number:03d}"
             shutil.rmtree(root, ignore_errors=True)
@@ -299,19 +314,21 @@ class Trial:
             result.left_behind += build.kill_leftovers()
             if code in FINISHED:
                 return result
+            # Every start but the last must have ended by a kill of ours; killing a worker ends none.
             if code != _KILLED or result.starts > sum(victim != "worker" for victim in result.victims):
                 how = f"ended with status {code}" if code is not None else "did not end"
                 result.wrong.append(f"start {result.starts} {how}; see {root.with_suffix('.log')}")
                 return result
 
     def _kill(self, build: Build, victim: Victim, result: DisturbedBuild, chance: random.Random) -> None:
-        """Half of the moments are drawn over the build's time, half follow closely on a new file."""
+        """Kill once, and enter it in ``result`` if the build had not ended. Half of the moments are drawn over the time
+        of the undisturbed build, half follow closely on a new file."""
         if chance.random() < 0.5:
             reached = build.until(seconds=chance.uniform(0, self.reference.seconds[result.runner]))
         else:
             missing = max(1, self.reference.file_count - len(build.files_before))
             reached = build.until(new_files=chance.randint(1, missing))
-            time.sleep(chance.uniform(0, 0.02))
+            time.sleep(chance.uniform(0, _JUST_AFTER_SECONDS))
         if reached and build.alive() and build.kill(victim, chance):
             seconds, parts = time.monotonic() - build.since, len(committed(build.root))
             result.victims.append(victim)
@@ -339,7 +356,7 @@ def finished(build: Build) -> int | None:
 
 
 def undisturbed(manifest: Path, folder: Path, runners: tuple[Runner, ...]) -> Reference:
-    """Build without disturbance, once with each runner."""
+    """Build without disturbance, once with each runner. Exits if one fails, or if they differ."""
     seconds: dict[Runner, float] = {}
     for runner in runners:
         build = Build.start(manifest, folder / f"undisturbed-{runner}", runner)

@@ -55,7 +55,7 @@ def threaded_seconds(items: Iterable[Item], workers: Sequence[Callable[[Item], o
 
 
 def peak_bytes() -> int:
-    """Peak resident memory of this process.
+    """Peak resident memory of this process, on Linux.
 
     Not from getrusage, which gives the peak of the parent process where that is higher.
     """

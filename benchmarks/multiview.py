@@ -125,7 +125,13 @@ VELOCITY_FRAMES = 2
 USUAL_SPEEDS = 0.99
 """Share of the joints, slowest first, that count for lag."""
 FAR_OFF = 3
-"""Medians of the error beyond which a joint does not count for lag: one of both sides shows another place there."""
+"""Medians of the error beyond which a joint does not count for lag: one of both sides shows another place there. This
+and the two before are our choice."""
+ANOTHER_PERSON = 500.0
+"""Pixels of the source by which joints of two people, or of one whom only one setting finds, count as apart: about half
+of a picture's width (1080 px and more)."""
+UNDISTORT_STEPS = 20
+"""Of the fixed-point iteration that undoes distortion; OpenCV's undistortPoints takes 5 where it is not told."""
 
 
 @dataclass(frozen=True)
@@ -162,15 +168,18 @@ class Camera:
         """Where a camera of focal length 1 without distortion would show pixels (..., 2)."""
         seen = (pixels_N2 - self.intrinsics_33[:2, 2]) / np.array([self.intrinsics_33[0, 0], self.intrinsics_33[1, 1]])
         found: Doubles = seen.copy()
-        for _ in range(20):  # a fixed point: distortion is a small part of each distance
+        for _ in range(UNDISTORT_STEPS):  # a fixed point: distortion is a small part of each distance
             found += seen - self._distorted(found)
         return found
 
     def _pixels(self, seen_N2: Doubles) -> Doubles:
+        """Pixels of what a camera of focal length 1 would show, after distortion."""
         pixels: Doubles = seen_N2 * np.diag(self.intrinsics_33)[:2] + self.intrinsics_33[:2, 2]
         return pixels
 
     def _distorted(self, seen_N2: Doubles) -> Doubles:
+        """Where the lens moves what a camera of focal length 1 shows (OpenCV's model of two radial and two tangential
+        coefficients)."""
         x, y = seen_N2[..., 0], seen_N2[..., 1]
         k1, k2, p1, p2 = self.distortion_4
         square = x * x + y * y
@@ -186,7 +195,8 @@ class Camera:
 
 
 def read_qualisys(path: Path) -> tuple[Camera, ...]:
-    """The cameras of a Qualisys calibration (``.qca.txt``, XML of a trusted source), by name."""
+    """The cameras of a Qualisys calibration (``.qca.txt``, XML of a trusted source), sorted by name, which is a serial
+    number: the order of cam01 to cam04. Raises KeyError, ValueError or ElementTree.ParseError for another file."""
     found = []
     for tag in ElementTree.parse(path).getroot().findall("cameras/camera"):
         lens, pose, view = (
@@ -258,7 +268,8 @@ def reproject(cameras: Sequence[Camera], joints_VPTJ3: Doubles, seen_VPTJ: Bools
 
 
 def same_people(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> Doubles:
-    """The joints with each view's people in the order, frame by frame, that gives the lowest squared error."""
+    """The joints with each view's people in the order, frame by frame, that gives the lowest mean of the squared errors
+    of joints with ``score`` or more. People of the first view keep their order."""
     views, people, frames = joints_VPTJ3.shape[:3]
     orders = list(itertools.permutations(range(people)))
     best = np.full(frames, np.inf)
@@ -279,7 +290,7 @@ def in_order_of(joints_VPTJ3: Doubles, other_VPTJ3: Doubles) -> Doubles:
     """``other_VPTJ3`` with its people in the order, frame by frame, that is nearest to ``joints_VPTJ3`` in pixels."""
     both = (joints_VPTJ3[..., 2] > 0)[:, :, None] & (other_VPTJ3[..., 2] > 0)[:, None]
     apart = np.linalg.norm(joints_VPTJ3[:, :, None, ..., :2] - other_VPTJ3[:, None, ..., :2], axis=-1)
-    distance_PPT = np.where(both, np.minimum(apart, 500), 500).mean((0, 4))  # 500 px: another person, or nobody
+    distance_PPT = np.where(both, np.minimum(apart, ANOTHER_PERSON), ANOTHER_PERSON).mean((0, 4))
     orders = [list(order) for order in itertools.permutations(range(other_VPTJ3.shape[1]))]
     costs = np.stack([sum(distance_PPT[a, b] for a, b in enumerate(order)) for order in orders])
     chosen = costs.argmin(0)
@@ -289,7 +300,8 @@ def in_order_of(joints_VPTJ3: Doubles, other_VPTJ3: Doubles) -> Doubles:
 
 
 def body_heights(cameras: Sequence[Camera], points_PTJ3: Doubles) -> Doubles:
-    """(V, P, T) height in pixels of each person in each view: the length of their bones at the distance of the hips."""
+    """(V, P, T) height in pixels of each person in each view: the length of their bones at the distance of the hips, at
+    its median where the hips of a frame are not triangulated, NaN where they never are."""
 
     def middle(part: str) -> Doubles:
         found: Doubles = (points_PTJ3[:, :, JOINT[f"left_{part}"]] + points_PTJ3[:, :, JOINT[f"right_{part}"]]) / 2
@@ -327,7 +339,12 @@ def people_of(clip: SkeletonClip, people: int) -> Doubles:
 
 
 def clips_of(chosen: Setting, folder: str, hashes: Sequence[str]) -> list[SkeletonClip]:
-    """A recording with the skeletons that a setting finds, by view."""
+    """A recording with the skeletons that a setting finds, by view; fetched once, then from the cache.
+
+    Raises:
+        SystemExit: a view does not give one clip.
+        posecap.stage.Reject, posecap.stage.TransientError: it cannot be fetched.
+    """
     clips = []
     for number, sha256 in enumerate(hashes, 1):
         path = fetch(
@@ -343,7 +360,7 @@ def clips_of(chosen: Setting, folder: str, hashes: Sequence[str]) -> list[Skelet
 
 
 def views_of(clips: Sequence[SkeletonClip], people: int) -> Doubles:
-    """(V, P, T, 17, 3) joints of the people in all views."""
+    """(V, P, T, 17, 3) joints of the people in all views, up to the end of the shortest one."""
     views = [people_of(clip, people) for clip in clips]
     frames = min(view.shape[1] for view in views)
     return np.stack([view[:, :frames] for view in views])
@@ -363,6 +380,7 @@ class Summary:
 
 
 def summary(errors_VPTJ: Doubles, chosen_VPTJ: Bools, heights_VPT: Doubles) -> Summary:
+    """Of the chosen errors; NaN for each figure where none is chosen."""
     errors = errors_VPTJ[chosen_VPTJ]
     if not errors.size:
         return Summary(0, np.nan, np.nan, np.nan)
@@ -401,7 +419,8 @@ def paired(
 
 
 def offsets(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) -> str:
-    """Median and mean error with one view's frames shifted against the others'."""
+    """Lines of the median and mean error in pixels with one view's frames shifted against the others', by each of
+    :data:`OFFSETS`."""
     lines = []
     reach = max(OFFSETS)
     frames = np.arange(reach, joints_VPTJ3.shape[2] - reach)
@@ -428,9 +447,10 @@ def from_others(cameras: Sequence[Camera], joints_VPTJ3: Doubles, score: float) 
 
 
 def lag_seconds(smooth_VPTJ2: Doubles, joints_VPTJ2: Doubles, others_VPTJ2: Doubles, interval: float) -> float:
-    """By how much later joints are where they were before they were smoothed.
+    """By how much later, in seconds, joints are where they were before they were smoothed.
 
     Args:
+        smooth_VPTJ2, joints_VPTJ2: pixels, smoothed and as they were.
         others_VPTJ2: where the other views show them; NaN excludes a joint.
         interval: seconds from frame to frame.
     """

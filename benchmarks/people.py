@@ -71,12 +71,14 @@ MARKS = Path(__file__).with_name("people_marks.csv")
 # Shoulders and hips.
 TRUNK = [LAYOUTS["coco17"].names.index(f"{side}_{part}") for part in ("shoulder", "hip") for side in ("left", "right")]
 NEAR = 0.25
-"""Body sizes from a mark within which somebody is whoever is marked: a free choice."""
+"""Body sizes from a mark within which somebody is whoever is marked. Our choice: a body's size is the diagonal of the
+box around its joints, so this is less than a trunk's length of a standing person."""
 
 CUT_OUTS = (0.2, 0.3, 0.45, 0.65)
-"""Sides of the squares of ``--cut-out``, as shares of the frame's width."""
+"""Sides of the squares of ``--cut-out``, as shares of the frame's width. Our choice: each half as large again as the
+one before, from a bystander's height to most of the frame."""
 CUT_OUT_PIXELS = (192, 256)
-"""To which each of them is scaled."""
+"""To which each of them is scaled. Our choice: of the order of the default pipeline's MoveNet for small people, 256."""
 SCORES = (0.1, 0.2, 0.3)
 """That a mark's best score is compared with. The default's tracker begins a track at the last of them."""
 
@@ -128,11 +130,13 @@ def half_of(path: Path) -> str:
 
 
 def videos_in(folder: Path) -> list[Path]:
+    """Files under a folder that begin as a video does, whatever their names; none where there is no such folder."""
     return sorted(path for path in folder.rglob("*") if content_of(path) == "video")
 
 
 def read_marks(path: Path) -> dict[str, Marks]:
-    """Marks by video, that is a file's name without its suffix."""
+    """Marks by video, that is a file's name without its suffix. Raises KeyError for a missing column, ValueError for
+    what is no number."""
     rows: dict[str, dict[float, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -141,7 +145,7 @@ def read_marks(path: Path) -> dict[str, Marks]:
 
 
 def finish(chosen: Setting, decoded: ItemResult, marks: Marks) -> VideoResult:
-    """Run a video's decoded clips through a setting's other stages."""
+    """Run a video's decoded clips through a setting's other stages. ``marks`` are of the video; there may be none."""
     reasons = [clip.reason for clip in decoded.clips] + ([decoded.error.reason] if decoded.error else [])
     kept = seen_frames = person_frames = 0
     marked = MarkedPeople(wanted=sum(min(len(places_N2), chosen.filtering.people) for places_N2 in marks.values()))
@@ -161,7 +165,11 @@ def finish(chosen: Setting, decoded: ItemResult, marks: Marks) -> VideoResult:
 
 
 def at_marks(found: PosedClip, kept: PosedClip | None, marks: Marks, filtering: FilterPeople) -> MarkedPeople:
-    """Who of the people found and kept in a clip is marked; ``wanted`` stays 0."""
+    """Who of the people found and kept in a clip is marked; ``wanted`` stays 0.
+
+    ``kept`` is the clip with the people whom ``filtering`` keeps, None where it rejects the clip. Marks outside the
+    clip's span are another clip's.
+    """
     total = MarkedPeople()
     picture_2 = np.array(found.frames_THW3.shape[2:0:-1]) * found.source_per_working
     for seconds, shares_N2 in marks.items():
@@ -175,7 +183,8 @@ def at_marks(found: PosedClip, kept: PosedClip | None, marks: Marks, filtering: 
 
 
 def _marked_in(clip: PosedClip, t: int, places_N2: NDArray[np.float64], filtering: FilterPeople) -> tuple[int, int]:
-    """How many people who are confident in a frame are marked, and how many are not."""
+    """How many people who are confident in frame ``t`` are marked, and how many are not. ``places_N2`` are marks in
+    pixels of the source."""
     joints_MTJ3: Floats = convert(clip.joints_MTJ3[:, t : t + 1], source=clip.layout, target="coco17")
     counted_MTJ, confident_MT = filtering.confident(joints_MTJ3)
     people = np.flatnonzero(confident_MT[:, 0])
@@ -196,7 +205,8 @@ def _marked_in(clip: PosedClip, t: int, places_N2: NDArray[np.float64], filterin
 
 
 def best_scores(chosen: Setting, clip: Clip, marks: Marks) -> list[float]:
-    """The best score of anybody at each mark of a clip, in the whole frame and in squares around the mark."""
+    """The best score of anybody at each mark of a clip, in the whole frame and in squares around the mark; 0 for a mark
+    where nobody is found. Beyond the frame's border a square is black."""
     scores = []
     size_2 = np.array(clip.frames_THW3.shape[2:0:-1])
     for seconds, shares_N2 in marks.items():
@@ -217,7 +227,8 @@ def best_scores(chosen: Setting, clip: Clip, marks: Marks) -> list[float]:
                 middle_N2 = trunk_N43[..., :2].mean(1) / scale + corner_2
                 sizes_N = np.linalg.norm(people.boxes_N4[:, 2:] - people.boxes_N4[:, :2], axis=-1) / scale
                 near_N = np.linalg.norm(middle_N2 - place_2, axis=-1) <= NEAR * sizes_N
-                # A box as large as the frame holds every mark, and one of a few pixels nobody whose joints count.
+                # A box as large as the frame holds every mark, and one of a few pixels nobody whose joints count. Both
+                # bounds, shares of the frame's width, are our choice.
                 usual_N = (sizes_N > size_2[0] / 10) & (sizes_N < 0.9 * size_2[0])
                 best = max(best, float(people.scores_N[near_N & usual_N].max(initial=0.0)))
             scores.append(best)
@@ -254,6 +265,7 @@ def compare(
 
 
 def line(name: str, founds: Sequence[VideoResult]) -> str:
+    """What a setting found in several videos, in one line."""
     frames = sum(found.frames for found in founds)
     seen, persons = (sum(getattr(found, what) for found in founds) for what in ("seen_frames", "person_frames"))
     videos, kept = sum(found.kept > 0 for found in founds), sum(found.kept for found in founds)

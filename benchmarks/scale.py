@@ -74,15 +74,21 @@ class FromVideo(Make):
 pipeline = Pipeline(stages=(Fetch(), FromVideo(seconds=SECONDS)))
 """
 SLEEP_SECONDS = 0.06
-"""Of a row, more than the 0.05 s that a call of several rows may take."""
+"""Of a row, more than the 0.05 s that a call of several rows may take (``_CALL_SECONDS`` of posecap.run.ray_actors)."""
 ROWS = 400, 3200
-"""Of the two builds on Ray from which a row's share follows; so below. All sizes are free choices."""
+"""Of the two builds on Ray from which a row's share follows. These sizes and the next ones are our choice: the larger
+is at least four times the smaller, so that the difference is far above what one run differs from the next, and
+measuring takes minutes."""
 ROWS_PER_PART, CLIPS_PER_PART = 200, 500
+"""Of the builds on Ray, and of the made-up datasets whose end is measured."""
 PARTS = 16, 64
+"""Of the two made-up datasets."""
 PLANNED = 100_000, 400_000
+"""Rows of the two tables that are planned."""
 STORED = ((60, 30), (120, 60), (120, 30))
 """Rows, and rows in a part, of the three builds from which requests by row, by part and by build follow. No part has
 fewer rows than the 24 that get a preview."""
+# The kind of request by s3fs's name of the call; others are counted as "other", and among writes.
 CALLS = {
     "put_object": "PUT", "get_object": "GET", "copy_object": "COPY", "delete_object": "DELETE",
     "delete_objects": "DELETE", "head_object": "HEAD", "list_objects_v2": "LIST",
@@ -119,6 +125,7 @@ class Pieces:
 
 
 def main() -> None:
+    """Print the tables; with ``--measure``, in a process of its own, one step's figures as JSON instead."""
     options = parsed()
     if options.measure:
         print(json.dumps(STEPS[options.measure[0]](Path(options.measure[1]), int(options.measure[2]))))
@@ -168,13 +175,14 @@ def parsed(arguments: list[str] | None = None) -> Namespace:
 
 
 def measured() -> Pieces:
-    """Run every step."""
+    """Run every step. Takes minutes; exits where one fails."""
     found: dict[str, Any] = {}
     for name, step in (("driver_seconds", "slow rows"), ("driver_seconds_quick", "quick rows")):
         small, large = (run(step, rows) for rows in ROWS)
         found[name] = line(ROWS, small["cpu"], large["cpu"])
         if step == "slow rows":
-            found["driver_bytes"] = large["peak"], 0.0  # of open parts alone: benchmarks/memory.py
+            # The build holds open parts, not rows, so nothing is added for each row: benchmarks/memory.py shows it.
+            found["driver_bytes"] = large["peak"], 0.0
     small, large = (plan.run(rows) for rows in PLANNED)
     for name, key, unit in (
         ("plan_seconds", "cpu_seconds", 1),
@@ -190,7 +198,7 @@ def measured() -> Pieces:
 
 
 def line(sizes: Any, small: float, large: float) -> tuple[float, float]:
-    """The fixed amount, and that of each."""
+    """The fixed amount, and that of each: of the straight line through what two sizes took."""
     each = (large - small) / (sizes[1] - sizes[0])
     return small - each * sizes[0], each
 
@@ -202,7 +210,7 @@ def run(step: str, size: int) -> dict[str, Any]:
 
 
 def in_process(command: list[str]) -> dict[str, Any]:
-    """The last line of a Python program's output, which is JSON."""
+    """The last line of a Python program's output, which is JSON. Exits with its output where the program fails."""
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env={**os.environ, "CI": "1"})
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -222,6 +230,7 @@ def rows_on_ray(pipeline: str) -> Callable[[Path, int], dict[str, float]]:
 
 
 def write_manifest(folder: Path, rows: int, rows_per_part: int, pipeline: str) -> Path:
+    """write.py's manifest without video; ``pipeline`` takes the place of its pipeline, "" leaves that."""
     manifest: Path = write.write_manifest(folder, Namespace(rows=rows, video_mb=0.0, rows_per_part=rows_per_part))
     if pipeline:
         before, _, _ = (folder / "pipeline.py").read_text().partition("\npipeline = ")
@@ -252,7 +261,7 @@ def end(folder: Path, parts: int) -> dict[str, float]:
 
 
 def requests(folder: Path, number: int) -> dict[str, Any]:
-    """Requests of a build in S3, by their kind."""
+    """Requests of the build ``number`` of :data:`STORED` into S3, by their kind; its numbers of rows and parts."""
     import s3fs
     from moto.server import ThreadedMotoServer
 
@@ -302,6 +311,7 @@ def requests_by(builds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
+# What a process of its own measures, by name, given a folder and a size (of requests: a number of STORED).
 STEPS: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "slow rows": rows_on_ray(TWO_SEGMENTS.replace("SECONDS", str(SLEEP_SECONDS))),
     "quick rows": rows_on_ray(""),
@@ -336,6 +346,7 @@ class Estimate:
 
     @property
     def slowest_first(self) -> list[str]:
+        """Names of the resources."""
         return sorted(self.hours, key=lambda name: -self.hours[name])
 
 
@@ -376,6 +387,7 @@ def estimate(pieces: Pieces, options: Namespace, *, clips: int, nodes: int, comp
 
 
 def _of(piece: tuple[float, float], count: float) -> float:
+    """What a piece takes for so many rows."""
     return piece[0] + piece[1] * count
 
 
@@ -394,8 +406,9 @@ def shown(pieces: Pieces) -> Iterator[str]:
 
 
 def assumptions(options: Namespace) -> Iterator[str]:
+    """Lines that print the options which are assumptions."""
     yield "assumed"
-    passed_over = ("pieces", "measure")
+    passed_over = ("pieces", "measure")  # where and what to measure, no assumptions
     for name, value in vars(options).items():
         if name not in passed_over:
             yield f"  --{name.replace('_', '-'):<24} {value:g}"

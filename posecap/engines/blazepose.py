@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 Doubles = NDArray[np.float64]
 
 _DETECTOR_SIDE, _LANDMARKS_SIDE = 224, 256
+"""Pixels along a side of the two networks' inputs."""
 _CELLS = ((28, 2), (14, 2), (7, 6))
-"""Cells along a side of each level of the detector, and answers in each cell."""
+"""Cells along a side of each level of the detector, and answers in each cell: 2254 answers in all."""
 _SAME_FACE = 0.3
 """Intersection over union of two answers' face boxes above which they are averaged."""
 _CIRCLE = 1.25
@@ -88,8 +89,8 @@ class BlazePose(Engine):
     Args:
         conf: people below this confidence are left out (MediaPipe's own is 0.5).
         max_det: at most so many people a frame, as MoveNet gives; each costs a run of the landmark model.
-        same_person: object keypoint similarity from which on the weaker of two detections is a duplicate: a free
-            choice, MoveNet's.
+        same_person: object keypoint similarity from which on the weaker of two detections is a duplicate. Our choice,
+            the same as for MoveNet, so that detectors are compared alike.
 
     Raises:
         ValueError: ``max_det`` is below 1.
@@ -112,6 +113,11 @@ class BlazePose(Engine):
         return ("blazepose-detector", "blazepose-landmarks-full")
 
     def load(self) -> None:
+        """Read both networks.
+
+        Raises:
+            posecap.models.MissingWeightsError: weights are neither on this machine nor downloadable.
+        """
         _ = self._networks
 
     def detect(self, frames_THW3: Pixels) -> list[Detections]:
@@ -120,6 +126,7 @@ class BlazePose(Engine):
 
     @cached_property
     def _networks(self) -> tuple[Interpreter, Interpreter]:
+        """The detector and the landmark model."""
         from ai_edge_litert.interpreter import Interpreter
 
         # One thread: every core already runs a worker of its own, and results do not depend on how many there are.
@@ -147,7 +154,8 @@ class BlazePose(Engine):
         return Detections(boxes_N4=boxes_N4[keep], scores_N=scores_N[keep], joints_NJ3=joints_NJ3[keep])
 
     def _squares(self, frame_HW3: Pixels) -> list[tuple[float, _Square]]:
-        """Score and square of each person whom the detector finds, best first."""
+        """Score, in [0, 1], and square of each person whom the detector finds, best first. People whose square is
+        smaller than a pixel or far larger than the frame are left out."""
         height, width = frame_HW3.shape[:2]
         scale = max(height, width) / _DETECTOR_SIDE
         # The frame is centred in the square input, its borders black.
@@ -160,7 +168,8 @@ class BlazePose(Engine):
         return [(score, square) for score, square in squares if square.shows_something(frame_HW3)]
 
     def _landmarks(self, frame_HW3: Pixels, square: _Square) -> tuple[Doubles, float]:
-        """(33, 3) landmarks, pixels and visibility, and how sure the model is that there is a person."""
+        """(33, 3) landmarks, x and y in pixels of the frame and visibility in [0, 1], and how sure the model is that
+        there is a person, in [0, 1]."""
         # The file's outputs: landmarks, whether there is a person, a mask, heatmaps, and landmarks in metres.
         flat, present, _, heatmaps = _run(self._networks[1], _cut_out(frame_HW3, square), low=0)[:4]
         landmarks_L5 = flat.reshape(-1, 5)[:_BODY].astype(np.float64)  # the others stand for hips and circle
@@ -180,7 +189,7 @@ def _run(network: Any, picture_HW3: Pixels, *, low: float) -> list[Floats]:
 
 
 def _sigmoid(values: Floats | Doubles) -> Doubles:
-    # Clipped as MediaPipe clips scores; without it exp would overflow.
+    """From 0 to 1. Clipped at ±100 as MediaPipe clips scores; without it exp would overflow."""
     positive: Doubles = 1 / (1 + np.exp(-np.clip(values.astype(np.float64), -100, 100)))
     return positive
 
@@ -255,7 +264,7 @@ def _with_edges(frame_HW3: Pixels, corners_42: Doubles) -> tuple[Pixels, tuple[i
 
 
 def _refined(places_L2: Doubles, heatmaps_hwL: Floats) -> Doubles:
-    """Landmarks, from 0 to 1, moved to the mean of their heatmap around them where it is sure."""
+    """Landmarks, from 0 to 1 over the heatmap, moved to the mean of their heatmap around them where it is sure."""
     height, width = heatmaps_hwL.shape[:2]
     refined = places_L2.copy()
     for at, (x, y) in enumerate(places_L2):

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 _INPUT = "picture"
 """Name of the ONNX network's input."""
-_SIDE = 224
-_SHORT_SIDE = 256
+_SIDE, _SHORT_SIDE = 224, 256
+"""Pixels: the network's input is the central square of a frame whose short side is scaled (:func:`_square`)."""
 _MEAN, _SCALE = 127.0, 128.0
-"""Preprocessing of the network's makers; see :func:`_square`."""
+"""Taken from a value, and what it is divided by: as ``efficientnet_lite_builder.py`` in TensorFlow's TPU repository."""
 _BLOCKS = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
 """Groups of the network's blocks: how many, and the stride of the first; of the others it is 1."""
 _EPSILON = 1e-3
@@ -47,7 +47,8 @@ class EfficientNetLite0(Engine):
     """Mean of pooled features of ``frames`` evenly spaced frames, L2-normalised; on the CPU, with one thread.
 
     Args:
-        frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip.
+        frames: how many frames of a clip are averaged, 1 or more; all frames of a shorter clip. The default is our
+            choice, ViCLIP's number.
 
     Raises:
         ValueError: ``frames`` is below 1.
@@ -71,6 +72,9 @@ class EfficientNetLite0(Engine):
     def load(self) -> None:
         """Check that the weights are here. torch, which takes more than a second to import, is imported with the first
         clip: by then the other workers of the process detect people, and do not wait for it.
+
+        Raises:
+            posecap.models.MissingWeightsError: the weights are neither on this machine nor downloadable.
         """
         locate(self.weights[0])
 
@@ -117,13 +121,14 @@ class EfficientNetLite0(Engine):
 
 @dataclass(frozen=True)
 class EfficientNetLite0Onnx(EfficientNetLite0):
-    """:class:`EfficientNetLite0` through onnxruntime: a third of the time, and torch is not imported."""
+    """:class:`EfficientNetLite0` through onnxruntime: in a third of the time (``benchmarks/engines.py --only
+    efficientnet``), and torch is not imported."""
 
     name: ClassVar[str] = "efficientnet-lite0-frame-mean-onnx"
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "pillow")
 
     def load(self) -> None:
-        """Read the weights and build the session."""
+        """Read the weights and build the session. Raises as :meth:`EfficientNetLite0.load`."""
         _ = self._session
 
     def _features(self, square_HW3: Floats) -> Floats:
@@ -159,12 +164,15 @@ class _Writer:
         return self._graph.file(source=(_INPUT, (1, 3, _SIDE, _SIDE)), result=(mean, (1, dimension, 1, 1)))
 
     def _block(self, value: str, name: str, stride: int) -> str:
+        """An inverted residual block without the addition: widened (not in the first), filtered by channel, narrowed.
+        Values of the graph are named by strings."""
         if f"{name}._expand_conv.weight" in self._tensors:
             value = self._active(self._convolution(value, f"{name}._expand_conv", f"{name}._bn0"))
         value = self._active(self._convolution(value, f"{name}._depthwise_conv", f"{name}._bn1", stride=stride))
         return self._convolution(value, f"{name}._project_conv", f"{name}._bn2")
 
     def _active(self, value: str) -> str:
+        """ReLU6 of a value."""
         return self._graph.clip(value, 0.0, _HIGHEST)
 
     def _convolution(self, value: str, name: str, norm: str, *, stride: int = 1) -> str:

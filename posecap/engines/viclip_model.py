@@ -4,6 +4,9 @@ Every patch of every frame attends to every other. Tokens are patch-major (all t
 second), after one class token; a temporal embedding is added to the patches and not to the class token. Parameter names
 are those of the published checkpoints, and all sizes are derived from the tensors' shapes. The tokenizer is CLIP's
 byte-pair vocabulary, from open_clip, with 32 tokens.
+
+Arrays are named by their axes: B videos, T frames, C sentences, D numbers of a vector, H by W pixels; L is a number of
+tokens.
 """
 
 from __future__ import annotations
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
 
 
 CONTEXT = 32
-"""Tokens of a sentence, start and end included."""
+"""Tokens of a sentence, start and end included, as the published checkpoints have positions for."""
 _HEAD = 64
-"""Width of an attention head in every CLIP and ViCLIP."""
+"""Width of an attention head in every CLIP and ViCLIP, whose code divides the width by it; no tensor's shape tells."""
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 """CLIP's markers of a sentence's start and end."""
 # Of OpenAI's CLIP: the two markers, English endings, runs of letters, single digits, runs of anything else.
@@ -66,7 +69,8 @@ def tokenize(sentences: Sequence[str], *, context: int = CONTEXT) -> torch.Tenso
 
 @functools.cache
 def _vocabulary() -> tuple[SimpleTokenizer, re.Pattern[str]]:
-    """open_clip's tokenizer, for its vocabulary and merges, and the pattern that splits a sentence into words."""
+    """open_clip's tokenizer, for its vocabulary and merges, and the pattern that splits a sentence into words; read
+    once. Raises ModuleNotFoundError where open_clip is not installed."""
     with extra("clip"):
         ensure_torchvision()
         import regex
@@ -79,8 +83,8 @@ class Sizes:
     """Hyperparameters of a ViCLIP.
 
     ``dimension`` is the length D of a vector, ``frames`` the number T of a video, ``grid`` patches per side of a frame,
-    ``patch`` pixels per side of a patch, ``context`` tokens of a sentence, ``vocabulary`` different tokens; widths are
-    the encoders' token vectors.
+    ``patch`` pixels per side of a patch, ``context`` tokens of a sentence, ``vocabulary`` different tokens (CLIP's
+    number by default); widths are those of the encoders' token vectors, layers the numbers of their blocks.
     """
 
     dimension: int
@@ -130,7 +134,7 @@ class Sizes:
         return found
 
 
-# The two published ones; a checkpoint's own are read off its tensors.
+# The two published ones, by whose shapes tests make networks; a checkpoint's own are read off its tensors.
 VICLIP_B16 = Sizes(
     dimension=512, frames=8, patch=16, grid=14, video_width=768, video_layers=12, text_width=512, text_layers=12
 )
@@ -147,7 +151,7 @@ class ViCLIP(nn.Module):
         self.sizes = sizes
         self.vision_encoder = VideoTower(sizes)
         self.text_encoder = TextTower(sizes)
-        # The softmax temperature of training; embeddings do not depend on it.
+        # The softmax temperature of training, which checkpoints hold; embeddings do not depend on it.
         self.temp = nn.Parameter(torch.tensor(0.01))
 
     @classmethod
@@ -169,7 +173,8 @@ class ViCLIP(nn.Module):
         """The initial state of ViCLIP's training: CLIP weights with open_clip's names, the temporal embedding zero.
 
         Patch kernels become kernels of one frame, texts keep the first 32 positions. OpenAI's CLIPs fit, which
-        compute with QuickGELU as ViCLIP does; of others the vectors would be wrong.
+        compute with QuickGELU as ViCLIP does; of others the vectors would be wrong. ``frames``, of a video, is 8 in
+        the published models; no tensor of a CLIP has it.
 
         Raises:
             WrongArchitectureError: the tensors are not those of a plain CLIP (``ViT-B-16-quickgelu`` …).
@@ -198,7 +203,8 @@ class ViCLIP(nn.Module):
         return F.normalize(self.vision_encoder(frames_BT3HW).float(), dim=-1)
 
     def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
-        """(C, D) float32 of length 1, from sentences as they are, which only the tokenizer tidies and lower-cases."""
+        """(C, D) float32 of length 1, from sentences as they are, which only the tokenizer tidies and lower-cases; one
+        string is one sentence. Raises ModuleNotFoundError where open_clip is not installed."""
         tokens = tokenize([sentences] if isinstance(sentences, str) else sentences, context=self.sizes.context)
         return F.normalize(self.text_encoder(tokens.to(self.temp.device)).float(), dim=-1)
 
@@ -325,15 +331,18 @@ class FeedForward(nn.Module):
 
 
 def _viclip_name(clip: str) -> str:
+    """ViCLIP's name of a tensor that open_clip's CLIP calls so."""
     if clip == "logit_scale":
         return "temp"
     return f"vision_encoder.{clip.removeprefix('visual.')}" if clip.startswith("visual.") else f"text_encoder.{clip}"
 
 
 def _layers(tensors: Mapping[str, torch.Tensor], tower: str) -> int:
+    """The number of blocks of an encoder; 0 where no tensor is one's."""
     begin = f"{tower}.transformer.resblocks."
     return len({name.removeprefix(begin).split(".")[0] for name in tensors if name.startswith(begin)})
 
 
 def _first(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Names of the first three tensors, for messages."""
     return ", ".join(list(tensors)[:3]) or "none"
