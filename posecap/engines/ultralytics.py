@@ -1,7 +1,8 @@
 """Detects people with YOLO of the ultralytics package, and their COCO-17 joints where the model is a pose model.
 
 Frames go through the package's own letterbox, network and non-maximum suppression, so that boxes are those of its
-``predict``. Weights do not go through the package's loader: a published file is a pickled network, and unpickling
+``predict``; so they do with YOLO26, whose other head, which needs no suppression, ``predict`` takes only when asked
+for it. Weights do not go through the package's loader: a published file is a pickled network, and unpickling
 runs whatever the file names. Here the network is built from the package's own description of the architecture, and
 only tensors come from the file.
 
@@ -32,7 +33,7 @@ from posecap.weights.unpickle import Inert
 if TYPE_CHECKING:
     import torch
 
-_ARCHITECTURE = re.compile(r"yolo(?P<family>11|v8)(?P<scale>[nsmlx])(?P<pose>-pose)?")
+_ARCHITECTURE = re.compile(r"yolo(?P<family>11|26|v8)(?P<scale>[nsmlx])(?P<pose>-pose)?")
 _STRIDE = 32
 """Pixels of the input for one cell of the network's coarsest level."""
 _JOINTS = (17, 3)
@@ -63,8 +64,8 @@ class Ultralytics(Engine):
 
     Args:
         weights_from: name in the registry, or path of a ``.pt`` file as the package publishes or trains them.
-        architecture: ``yolo11`` or ``yolov8``, then the size ``n``, ``s``, ``m``, ``l`` or ``x``, then ``-pose`` for
-            one with joints, such as ``yolo11m-pose``; empty where the weights' name says it.
+        architecture: ``yolo26``, ``yolo11`` or ``yolov8``, then the size ``n``, ``s``, ``m``, ``l`` or ``x``, then
+            ``-pose`` for one with joints, such as ``yolo11m-pose``; empty where the weights' name says it.
         conf: people with a lower score, in [0, 1], are left out.
         iou: intersection over union above which the weaker of two boxes is a duplicate.
         imgsz: longer side of the network's input in pixels, a multiple of 32; frames are scaled to it, up or down.
@@ -101,7 +102,8 @@ class Ultralytics(Engine):
         if not _ARCHITECTURE.fullmatch(self._architecture):
             raise ValueError(
                 f"cannot tell the architecture of {self.weights_from!r} from {self._architecture!r}: "
-                "give architecture='yolo11m-pose' or the like: yolo11 or yolov8; n, s, m, l or x; with or without -pose"
+                "give architecture='yolo11m-pose' or the like: yolo26, yolo11 or yolov8; n, s, m, l or x; with or "
+                "without -pose"
             )
         if self.imgsz < _STRIDE or self.imgsz % _STRIDE:
             raise ValueError(f"imgsz is {self.imgsz}, expected a multiple of {_STRIDE}")

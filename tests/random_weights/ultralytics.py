@@ -58,8 +58,11 @@ def _bring_to_life(network) -> None:
         torch.nn.init.normal_(norm.bias, std=0.1)
         norm.momentum = 1.0
     strength = {}
-    branches = [(head.cv2, 0.5), (head.cv3, 0.6), (getattr(head, "cv4", ()), 0.5)]
-    last = {branch[-1]: spread for level, spread in branches for branch in level}
+    # The last layer of YOLO26's joints is beside its branch; its boxes are plain distances, not distributions.
+    joints = getattr(head, "cv4_kpts", None) or [branch[-1] for branch in getattr(head, "cv4", ())]
+    boxes = 0.5 if head.reg_max > 1 else 0.05
+    last = {branch[-1]: spread for level, spread in ((head.cv2, boxes), (head.cv3, 0.6)) for branch in level}
+    last |= dict.fromkeys(joints, 0.5)
     for layer in last:
         layer.register_forward_pre_hook(
             lambda layer, inputs: strength.update({layer: inputs[0].square().mean().sqrt()})
@@ -75,7 +78,8 @@ def _bring_to_life(network) -> None:
         torch.nn.init.normal_(layer.weight, std=float(spread / strength[layer] / layer.in_channels**0.5))
     for branch in head.cv3:
         branch[-1].bias.data.fill_(-6.0)
-        branch[-1].bias.data[0] = -2.0
-    nearest_cells = -((torch.arange(head.reg_max) - 3.0) ** 2) / 2
+        branch[-1].bias.data[0] = -2.0 if head.reg_max > 1 else -1.5
+    cells = torch.arange(head.reg_max)
+    nearest_cells = -((cells - 3.0) ** 2) / 2 if head.reg_max > 1 else cells + 6.0
     for branch in head.cv2:
         branch[-1].bias.data = nearest_cells.repeat(4)

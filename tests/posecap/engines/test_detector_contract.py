@@ -37,7 +37,7 @@ def detector(request) -> Detector:
     return request.param
 
 
-@pytest.fixture(scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose", "rtmdet-n"])
+@pytest.fixture(scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose", "yolo26n-pose", "rtmdet-n"])
 def random_detector(request, tmp_path_factory) -> Detector:
     if request.param == "rtmdet-n":
         for package in ("mmpose", "mmdet", "onnx"):  # which write it; reading takes onnxruntime alone

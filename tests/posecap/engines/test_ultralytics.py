@@ -66,7 +66,9 @@ def noise() -> np.ndarray:
     return blocks.repeat(16, axis=1).repeat(16, axis=2)
 
 
-@pytest.mark.parametrize("architecture", ["yolo11n", "yolo11n-pose", "yolov8n", "yolov8n-pose"])
+@pytest.mark.parametrize(
+    "architecture", ["yolo11n", "yolo11n-pose", "yolov8n", "yolov8n-pose", "yolo26n", "yolo26n-pose"]
+)
 def test_boxes_and_joints_are_those_of_the_packages_predict(folder, real_frames, architecture):
     assert people_as_predicted(engine(folder, architecture), real_frames) > 10
 
@@ -108,6 +110,8 @@ def people_as_predicted(ours: Ultralytics, frames: np.ndarray) -> int:
     [
         ("yolo11n", 80, 2_624_080),
         ("yolo11s", 80, 9_458_752),
+        ("yolo26n", 80, 2_572_280),
+        ("yolo26n-pose", 80, 3_747_554),
         ("yolov8n", 80, 3_157_200),
         ("yolov8n-pose", 1, 3_295_470),
     ],

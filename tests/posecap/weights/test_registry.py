@@ -6,7 +6,9 @@ import pytest
 
 from posecap.weights.registry import REGISTRY
 
-YOLO = [f"{family}{size}{kind}" for family in ("yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")]
+YOLO = [
+    f"{family}{size}{kind}" for family in ("yolo26", "yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")
+]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
 DETECTORS = [f"rtmdet-{size}-person-onnx" for size in "nm"]
 BLAZEPOSE = ["blazepose-detector", "blazepose-landmarks-full"]
