@@ -136,14 +136,23 @@ def remove_unfinished(location: Location, *, keep: frozenset[str] = frozenset())
     """
     storage = open_storage(location)
     staged = [file.name for file in storage.list(FOLDER)]
-    attempts = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
-    storage.discard(attempts)
+    attempts = remove_attempts(storage)
     if keep.isdisjoint(staged):
         storage.remove_folder(FOLDER)
-        return len(staged) + len(attempts)
+        return len(staged) + attempts
     left = [name for name in staged if name not in keep]
     storage.discard(left)
-    return len(left) + len(attempts)
+    return len(left) + attempts
+
+
+def remove_attempts(location: Location) -> int:
+    """Remove files of parts that were being written and got no name, by workers that are dead, whatever their age;
+    returns their number. The caller holds the dataset's lock, and no worker of its own is writing.
+    """
+    storage = open_storage(location)
+    found = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
+    storage.discard(found)
+    return len(found)
 
 
 @dataclass

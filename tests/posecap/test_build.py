@@ -32,6 +32,7 @@ from posecap.cli import main
 from posecap.ledger import Ledger
 from posecap.pipeline import Pipeline, load_pipeline
 from posecap.shards import Dataset, ShardError, committed, read_part, read_sidecar, write_part
+from posecap.staging import Staging
 from posecap.storage import DatasetLockedError, StorageError, is_attempt, open_storage
 from posecap.types import PartName
 from posecap.verify import verify
@@ -553,6 +554,27 @@ def test_a_build_into_a_store_that_is_killed_goes_on(
     assert small.published(location) == small.published(undisturbed.root)
     left = [file.name for file in open_storage(location).list() if is_attempt(file.name) or ".staging" in file.name]
     assert left == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_what_a_worker_left_that_died_while_it_wrote_is_removed_at_the_end(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its part is written by another worker, so nothing else comes upon these files."""
+    location = str(tmp_path / "built") if kind == "folder" else f"memory://{tmp_path.name}/built"
+    start = Staging.start
+
+    def and_a_worker_died(*arguments: Any, **named: Any) -> Staging:
+        staging = start(*arguments, **named)
+        for name in ("data/train/.pose-00007.tar.tmp-1-0a0b0c0d", "index/.train-00007.parquet.tmp-1-0a0b0c0d"):
+            if kind == "folder":
+                (tmp_path / "built" / name).parent.mkdir(parents=True, exist_ok=True)
+            staging.storage.write(name, b"half of a part")
+        return staging
+
+    monkeypatch.setattr(Staging, "start", and_a_worker_died)
+    assert small.build(small.manifest(tmp_path, [KEPT], media_root=media), output=location).exit_code == 0
+    assert not [file.name for file in open_storage(location).list() if is_attempt(file.name)]
 
 
 def test_a_dataset_without_a_kept_clip_is_still_whole(media: Path, tmp_path: Path) -> None:
