@@ -408,7 +408,9 @@ class _Build:
             if row.outcome.row_id in digests
         )
         entries = tuple(entry for entry in found if entry is not None)
-        results = ResultsList(perception.chains, perception.vectors, entries).without(tombstones.sources, removed)
+        results = ResultsList(
+            perception.chains, perception.vectors, entries, texts=perception.texts, mp4=perception.mp4
+        ).without(tombstones.sources, removed)
         return results if results.entries else None
 
     @contextmanager

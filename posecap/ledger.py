@@ -186,9 +186,9 @@ class Ledger:
         ).fetchone()
         return found
 
-    def stored_files(self) -> list[str]:
-        """Files that have stored results of rows."""
-        return [file for (file,) in self._db.execute("SELECT file FROM stored_files ORDER BY file")]
+    def stored_files(self) -> dict[str, str]:
+        """Files that have stored results of rows, each with what it was made with."""
+        return dict(self._db.execute("SELECT file, made_with FROM stored_files ORDER BY file").fetchall())
 
     def forget_stored_rows(self) -> None:
         """Delete what is known of stored results."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import PurePosixPath
 from time import monotonic, time
 from typing import Any
@@ -29,7 +29,7 @@ from posecap.shards import ShardError, read_sidecar
 from posecap.shards.paths import RESULTS_FOLDER, results_part
 from posecap.shards.results import ResultsEntry, row_digest
 from posecap.shards.sidecar import outcomes_of
-from posecap.staging import FOLDER, Staging, holds, holds_results, keep_part, keep_results
+from posecap.staging import FOLDER, Staging, holds, holds_results, keep_part, keep_results, keep_samples
 from posecap.storage import Location, open_storage
 from posecap.types import FileRange, PartName, Row, StagedResults, StagedSample, StoredRow
 
@@ -110,8 +110,15 @@ class OpenRows:
             return None
         self.replayed += 1
         offset, size = written["at"]
-        results = StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"])
-        return StoredRow(row=row, results=results, after=after, vectors=of_file["vectors"])
+        texts = of_file.get("columns")
+        return StoredRow(
+            row=row,
+            results=StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"]),
+            after=after,
+            vectors=of_file["vectors"],
+            texts=None if texts is None else (texts[0], texts[1]),
+            mp4s=tuple((start, end, FileRange(*at)) for start, end, at in written.get("mp4s", ())),
+        )
 
     def done(self, row: RowResult) -> None:
         """Enter a row that is done."""
@@ -194,20 +201,31 @@ def keep_stored_rows(
     """
     storage = open_storage(location)
     for part in [results_part(file.name) for file in storage.list(RESULTS_FOLDER)]:
-        kept = None if part is None or part in built else keep_results(storage, part)
-        if kept is None:
+        if part is None or part in built or (kept := keep_results(storage, part)) is None:
             continue
+        usable = perception.deepest(kept.chains) is not None
+        samples = keep_samples(
+            storage,
+            part,
+            texts=usable and kept.texts == perception.texts != "",
+            mp4s=usable and kept.mp4 == perception.mp4 != "",
+        )
         records = {}
         for entry in kept.entries:
-            if entry.results is not None and perception.deepest(kept.chains) is not None:
+            if entry.results is not None and usable:
                 at = entry.results.at
-                stored = {"at": [at.offset, at.size], "sha256": entry.results.sha256}
+                stored: dict[str, Any] = {"at": [at.offset, at.size], "sha256": entry.results.sha256}
+                if clips := samples.mp4s.get(entry.row_id):
+                    stored["mp4s"] = [(start, end, astuple(found)) for start, end, found in clips]
                 records[entry.digest] = json.dumps(stored | {"source_id": entry.results.source_id})
             elif entry.ended is not None:
                 records[entry.digest] = json.dumps({"ended": entry.ended})
         if records:
-            made_with = json.dumps({"chains": dict(kept.chains), "vectors": kept.vectors})
-            ledger.record_stored_rows(kept.file, made_with, records)
+            made_with: dict[str, Any] = {"chains": dict(kept.chains), "vectors": kept.vectors}
+            made_with["files"] = sorted(samples.files)
+            if samples.texts is not None:
+                made_with["columns"] = samples.texts
+            ledger.record_stored_rows(kept.file, json.dumps(made_with), records)
 
 
 def results_entry(row: RowResult, digest: str, perception: Perception) -> ResultsEntry | None:
@@ -227,9 +245,10 @@ def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:
     """
     ledger.forget_finished_rows(None, but_of=fingerprint)
     found = (_result(record) for record in ledger.finished_rows())
-    return frozenset(
-        (*(name for row in found if row is not None for name in staged_names(row)), *ledger.stored_files())
-    )
+    names = {name for row in found if row is not None for name in staged_names(row)}
+    for file, made_with in ledger.stored_files().items():
+        names |= {file, *json.loads(made_with).get("files", ())}
+    return frozenset(names)
 
 
 def staged_names(row: RowResult) -> Iterator[str]:

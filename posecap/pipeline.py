@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -41,11 +41,15 @@ class Perception:
         chains: :meth:`Pipeline.chain` by name, of every stage up to the last whose result is stored.
         stages: names of those after which clips are stored, in order: of clips, of tracks, of joints.
         vectors: hash of all that shapes a clip's video vector; empty where none is stored.
+        texts, mp4: of all that shapes the vector of a sentence, and the stored video of a span of the row's video,
+            which are taken from samples of the part that is replaced; empty where nothing is to be had.
     """
 
     chains: Mapping[str, str]
     stages: tuple[str, ...]
     vectors: str = ""
+    texts: str = ""
+    mp4: str = ""
 
     def deepest(self, chains: Mapping[str, str]) -> str | None:
         """The last stage whose result, stored with these chains, is that of this pipeline; None if there is none."""
@@ -235,18 +239,23 @@ class Pipeline:
         chains = {one.name: self.chain(i) for i, one in enumerate(self.stages[: stored[-1] + 1])}
         if len(chains) <= stored[-1]:
             return None
-        return Perception(chains, tuple(self.stages[i].name for i in stored), self._video_chain(chains, first))
+        frames = chains[self.stages[first].name]
+        embedding = [one for one in self.stages if one.gives is EmbeddedClip and one.takes is not EmbeddedClip]
+        vectors = self._hash_of_engine(embedding, "video", {"frames": frames})
+        texts = self._hash_of_engine(embedding, "text", {})
+        packing = [one for one in self.stages if one.gives is Sample and getattr(one, "store_video", "none") == "clip"]
+        mp4 = self._hash_of_engine(packing, "encoder", {"frames": frames})
+        return Perception(chains, tuple(self.stages[i].name for i in stored), vectors, texts, mp4)
 
-    def _video_chain(self, chains: Mapping[str, str], first: int) -> str:
-        """SHA-256 over what shapes video vectors: the stages up to the one that gives clips, and the embedder. Empty
-        where no single stage adds them, or its embedder, by the name ``video``, is none."""
-        stages = [one for one in self.stages if one.gives is EmbeddedClip and one.takes is not EmbeddedClip]
-        embedder = getattr(stages[0], "video", None) if len(stages) == 1 else None
-        if not isinstance(embedder, Engine):
+    def _hash_of_engine(self, stages: Sequence[Stage], field: str, more: Mapping[str, str]) -> str:
+        """SHA-256 over an engine and ``more``, which shapes what it is given. Empty where there is not a single stage,
+        or its field of this name holds no engine."""
+        engine = getattr(stages[0], field, None) if len(stages) == 1 else None
+        if not isinstance(engine, Engine):
             return ""
-        lineage = self._lineage_of((embedder, *engines_of(embedder)))
-        shaped = legacy.as_format_1({"name": stages[0].name, "video": configuration(embedder)})["video"]
-        return digest({"frames": chains[self.stages[first].name], "video": shaped, "lineage": lineage})
+        lineage = self._lineage_of((engine, *engines_of(engine)))
+        shaped = legacy.as_format_1({"name": stages[0].name, field: configuration(engine)})[field]
+        return digest({**more, field: shaped, "lineage": lineage})
 
     def segments(self) -> tuple[Segment, ...]:
         """Groups of stages that share a worker: neighbours with equal resources, or between which frames or cut videos

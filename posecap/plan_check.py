@@ -29,12 +29,12 @@ from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, StoreVideo, is_url
 from posecap.manifest.tables import unread_columns
 from posecap.outcomes import StageOrder, StageStats, largest_first
-from posecap.pipeline import Pipeline
+from posecap.pipeline import Perception, Pipeline
 from posecap.plan import ASSUMED_FPS, ASSUMED_SECONDS, Plan, PlannedRow, estimate
 from posecap.plan_store import output_storage, work_folder
 from posecap.run.local import cores
 from posecap.shards import ShardError, committed, read_sidecar
-from posecap.shards.results import read_results_list
+from posecap.shards.results import ResultsList, read_results_list
 from posecap.shards.sidecar import outcomes_of
 from posecap.stage import Reject, check_installed
 from posecap.stages.caption import WriteCaptions
@@ -420,7 +420,7 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
         after, frames_for = None, ""
         if stored is not None and perception is not None:
             after = perception.deepest(stored.chains)
-            frames_for = _wants_frames(pipeline, perception.stages, after, stored.vectors == perception.vectors)
+            frames_for = _wants_frames(pipeline, perception, after, stored)
         used = names.index(after) if after is not None else -1
         entered = {line.stage: line.entered for line in StageStats.of(order, outcomes).lines()}
         for number, name in enumerate(names):
@@ -438,16 +438,17 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
     return list(found.values())
 
 
-def _wants_frames(pipeline: Pipeline, stored: Sequence[str], after: str | None, same_vectors: bool) -> str:
+def _wants_frames(pipeline: Pipeline, perception: Perception, after: str | None, stored: ResultsList) -> str:
     """The first stage behind ``after`` that looks at frames of every clip; empty where none does."""
-    later = stored[stored.index(after) + 1 :] if after is not None else stored[1:]
+    stages = perception.stages
+    later = stages[stages.index(after) + 1 :] if after is not None else stages[1:]
     wanting = list(later)
     for stage in pipeline.stages:
         if isinstance(stage, WriteCaptions) and stage.captioners:
             wanting.append(stage.name)
-        if isinstance(stage, Embed) and not same_vectors:
+        if isinstance(stage, Embed) and stored.vectors != perception.vectors:
             wanting.append(stage.name)
-        if isinstance(stage, Pack) and stage.store_video == "clip":
+        if isinstance(stage, Pack) and stage.store_video == "clip" and stored.mp4 != perception.mp4:
             wanting.append(stage.name)
     return wanting[0] if wanting else ""
 

@@ -355,7 +355,7 @@ def _select_row(
         if entry.lost is not None:
             found.add(_end(now), _end(now))
             continue
-        clip = stored_clip(entry, number, results, frames, vector=entry.video_vector)
+        clip = stored_clip(entry, number, results, frames)
         done = execute(stages, clip)
         if frames.stale:
             raise SelectionError(

@@ -27,7 +27,16 @@ import numpy as np
 from posecap.files import digest
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
-from posecap.shards.paths import MAX_MEMBER_BYTES, MEMBERS, PART_FOLDERS, index_path, results_path, tar_path, video_path
+from posecap.shards.paths import (
+    MAX_MEMBER_BYTES,
+    MEMBERS,
+    PART_FOLDERS,
+    columns_path,
+    index_path,
+    results_path,
+    tar_path,
+    video_path,
+)
 from posecap.shards.results import ResultsBlock, ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage, TransientError
@@ -360,6 +369,60 @@ def samples_in_part(location: Location, part: PartName) -> dict[str, list[Staged
             )
         )
     return samples
+
+
+@dataclass(frozen=True)
+class KeptSamples:
+    """Files of a committed part under names in staging, of which an update takes what it would make again.
+
+    Args:
+        texts: the columns file with its SHA-256 as the sidecar has it, which was not compared; None where vectors of
+            sentences are not wanted.
+        mp4s: row id → starts and ends, in seconds, of clips with stored video, and where that lies.
+    """
+
+    texts: tuple[str, str] | None
+    mp4s: Mapping[str, Sequence[tuple[float, float, FileRange]]]
+
+    @property
+    def files(self) -> frozenset[str]:
+        """Names of the files."""
+        videos = (at.file for clips in self.mp4s.values() for _, _, at in clips)
+        return frozenset((*videos, *(self.texts or ())[:1]))
+
+
+def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool) -> KeptSamples:
+    """Give files of a committed part names in staging, under which they outlast the part.
+
+    Args:
+        texts, mp4s: whether vectors of sentences and stored videos are wanted. The file of the latter is read, to see
+            that it is as it was written; it is left out where it is not, as are files that are not there.
+    """
+    storage = open_storage(location)
+    kept_texts, kept_mp4s = None, dict[str, list[tuple[float, float, FileRange]]]()
+    try:
+        files = read_sidecar(storage, part)["files"]
+        folder = f"{FOLDER}/results/{part.split}-{part.number:05d}"
+        if texts and (entry := files.get(columns_path(part))) is not None:
+            name = f"{folder}-{entry['sha256'][:_ROW_DIGITS]}.columns"
+            storage.copy(columns_path(part), name)
+            kept_texts = name, entry["sha256"]
+        if mp4s and (entry := files.get(video_path(part))) is not None:
+            with storage.open(video_path(part)) as file:
+                sound = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]  # type: ignore[arg-type]
+            name = f"{folder}-{entry['sha256'][:_ROW_DIGITS]}.tar"
+            columns = ["row_id", "start_seconds", "end_seconds", "mp4_offset", "mp4_size"]
+            index = read_index(read_table(storage, index_path(part)), columns=columns).to_pylist() if sound else []
+            for row in index:
+                if row["mp4_offset"] is not None:
+                    at = FileRange(name, row["mp4_offset"], row["mp4_size"])
+                    span = (row["start_seconds"], row["end_seconds"], at)
+                    kept_mp4s.setdefault(row["row_id"], []).append(span)
+            if kept_mp4s:
+                storage.copy(video_path(part), name)
+    except (ShardError, FileNotFoundError):
+        pass  # what cannot be taken is made again
+    return KeptSamples(kept_texts, kept_mp4s)
 
 
 def keep_results(location: Location, part: PartName) -> ResultsList | None:

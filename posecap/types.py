@@ -244,7 +244,8 @@ class Clip:
     ``clip_id`` is :func:`posecap.files.clip_id`.
     ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
     ``signature`` is what :func:`posecap.signatures.make_signature` makes of the frames, empty where no stage did.
-    ``video_vector`` is that of the pipeline's own model where an earlier build has computed it.
+    ``video_vector`` is that of the pipeline's own model where an earlier build has computed it; ``text_vectors`` are
+    those of sentences, and ``video_mp4`` is the clip's frames as the pipeline's encoder stores them.
 
     Of a clip that goes on from stored results, ``frames_THW3`` has dtype, shape and frames of such an array, and
     decodes the video once frames are asked for (:class:`posecap.run.replay.LazyFrames`). What needs an array for more
@@ -262,6 +263,8 @@ class Clip:
     damaged_frames: int = 0
     signature: str = field(default="", repr=False)
     video_vector: VideoVector | None = field(default=None, repr=False)
+    text_vectors: Mapping[str, Floats] = field(default_factory=dict, repr=False)
+    video_mp4: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -493,10 +496,14 @@ class StoredRow:
     """A row of which an earlier build's results can be used.
 
     ``after`` names the stage behind which it goes on. ``vectors`` is the hash of all that shaped the video vectors
-    among the results (:attr:`posecap.pipeline.Perception.vectors`).
+    among the results (:attr:`posecap.pipeline.Perception.vectors`). ``texts`` is a columns file with vectors of
+    sentences as the pipeline makes them, and its SHA-256; None where there is none. ``mp4s`` are the starts and ends,
+    in seconds, of clips with stored video as the pipeline makes it, and where that lies.
     """
 
     row: Row
     results: StagedResults
     after: str
     vectors: str = ""
+    texts: tuple[str, str] | None = None
+    mp4s: tuple[tuple[float, float, FileRange], ...] = ()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
-from posecap.pipeline import Segment, Storing
-from posecap.run.replay import Recorder, RowFrames, cut_back, stored_clip
+from posecap.pipeline import Perception, Segment, Storing
+from posecap.run.replay import Known, Recorder, RowFrames, cut_back, sentence_vectors, stored_clip
 from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
@@ -176,8 +177,8 @@ def _go_on(
             if sinks.recorder is not None and base is not None:
                 sinks.recorder.take(base)
             if isinstance(base, StoredClip) and isinstance(entry, StoredClip):
-                vector = entry.video_vector if item.vectors == perception.vectors else None
-                clip = stored_clip(base, number, results, frames, vector=vector)
+                known = None if base.lost is not None else _known(entry, item, perception, staging)
+                clip = stored_clip(base, number, results, frames, known=known)
                 number += 1
                 if base.lost is None:
                     _execute(later, clip, result, sinks)
@@ -191,6 +192,20 @@ def _go_on(
         result.frames += frames.decoded
     if sinks.recorder is not None:
         sinks.recorder.of_video(results)
+
+
+def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: Staging) -> Known:
+    """What later stages would make of a clip and what there is already."""
+    span, mp4 = (entry.span.start_seconds, entry.span.end_seconds), None
+    at = next((found for start, end, found in item.mp4s if (start, end) == span), None)
+    if at is not None:
+        with suppress(ShardError, OSError):  # what cannot be read is made again
+            mp4 = bytes(staging.storage.read_range(at.file, at.offset, at.size))
+    return Known(
+        video_vector=entry.video_vector if item.vectors == perception.vectors else None,
+        text_vectors=sentence_vectors(staging.storage, item.texts),
+        video_mp4=mp4,
+    )
 
 
 def _read_results(item: StoredRow, staging: Staging) -> RowResults:

@@ -9,8 +9,10 @@ than it was, or cannot be had, the row is stale and is done from the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import hashlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +22,15 @@ from numpy.typing import NDArray
 from posecap.files import clip_id
 from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Perception
+from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, encode_results
+from posecap.shards.serialization import read_columns, read_facts
 from posecap.stage import Rejected, Stage
+from posecap.storage import Storage
 from posecap.types import (
     Clip,
     EmbeddedClip,
+    Floats,
     Pixels,
     PosedClip,
     Row,
@@ -150,15 +156,25 @@ def cut_back(entry: StoredClip | ClipOutcome, after: str, perception: Perception
     return replace(entry, video_vector=None)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of a clip that later stages would make: the fields of :class:`posecap.types.Clip`."""
+
+    video_vector: VideoVector | None = None
+    text_vectors: Mapping[str, Floats] = field(default_factory=dict)
+    video_mp4: bytes | None = None
+
+
 def stored_clip(
-    clip: StoredClip, number: int, results: RowResults, frames: RowFrames, *, vector: VideoVector | None
+    clip: StoredClip, number: int, results: RowResults, frames: RowFrames, *, known: Known | None = None
 ) -> Clip:
     """A clip as it left the stage that the build goes on from (:func:`cut_back`).
 
     Args:
         number: of the clip among the row's, from 0.
-        vector: its video vector, where that is known.
+        known: None for nothing.
     """
+    more = known or Known()
     row = frames.row
     video = Video(
         row=row,
@@ -169,7 +185,7 @@ def stored_clip(
     )
     width, height = clip.size
     lazy = LazyFrames(frames, number, clip.pts_T, results.source_id, (len(clip.pts_T), height, width, 3))
-    known: dict[str, Any] = {
+    made: dict[str, Any] = {
         "video": video,
         "clip_id": clip_id(results.source_id, row.row_id, clip.span),
         "span": clip.span,
@@ -180,15 +196,44 @@ def stored_clip(
         "deinterlaced_frames": clip.deinterlaced_frames,
         "damaged_frames": clip.damaged_frames,
         "signature": clip.signature,
-        "video_vector": vector,
+        "video_vector": more.video_vector,
+        "text_vectors": more.text_vectors,
+        "video_mp4": more.video_mp4,
     }
     if clip.tracks is None:
-        return Clip(**known)
-    known |= {"tracks": clip.tracks, "detector": clip.detector, "tracker": clip.tracker}
+        return Clip(**made)
+    made |= {"tracks": clip.tracks, "detector": clip.detector, "tracker": clip.tracker}
     if clip.joints_MTJ3 is None:
-        return TrackedClip(**known)
-    known |= {"joints_MTJ3": clip.joints_MTJ3, "layout": clip.layout, "pose_model": clip.pose_model}
-    return PosedClip(**known, picture=clip.picture)
+        return TrackedClip(**made)
+    made |= {"joints_MTJ3": clip.joints_MTJ3, "layout": clip.layout, "pose_model": clip.pose_model}
+    return PosedClip(**made, picture=clip.picture)
+
+
+@lru_cache(maxsize=2)
+def sentence_vectors(storage: Storage, texts: tuple[str, str] | None) -> Mapping[str, Floats]:
+    """Vectors of the sentences of a part's samples, by sentence; none where they cannot be read.
+
+    Those of the last two files stay in memory, of which rows follow one another.
+
+    Args:
+        texts: the part's columns file and its SHA-256.
+    """
+    found: dict[str, Floats] = {}
+    if texts is None:
+        return found
+    name, sha256 = texts
+    try:
+        base = storage.map(name)
+        if hashlib.sha256(base.data).hexdigest() != sha256:
+            return found
+        for _, batch in read_columns(base):
+            for row in range(batch.rows):
+                captions = read_facts(batch.facts(row))["captions"]
+                for caption, vector in zip(captions, batch.array("text", row), strict=True):
+                    found.setdefault(caption["text"], vector.copy())  # not the page of the file around it
+    except (ShardError, OSError, LookupError, TypeError, ValueError):
+        return {}
+    return found
 
 
 @dataclass

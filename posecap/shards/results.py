@@ -126,11 +126,14 @@ class ResultsEntry:
 @dataclass(frozen=True)
 class ResultsList:
     """The rows of a file of results, and what they were made with (:class:`posecap.pipeline.Perception`). ``sha256`` is
-    that of the list as it was read, ``file`` the name of its file."""
+    that of the list as it was read, ``file`` the name of its file. ``texts`` and ``mp4`` are of the part's samples;
+    empty in a file of a posecap that did not write them down."""
 
     chains: Mapping[str, str]
     vectors: str
     entries: tuple[ResultsEntry, ...]
+    texts: str = field(default="", kw_only=True)
+    mp4: str = field(default="", kw_only=True)
     sha256: str = field(default="", compare=False)
     file: str = field(default="", compare=False)
 
@@ -410,7 +413,8 @@ def write_results(storage: Storage, file: StorageFile, results: ResultsList) -> 
             line |= {"at": [file.size, len(block), found.sha256], "source_id": found.source_id}
             file.write(bytes(block))
         listed.append(line)
-    written = canonical_json({"format": 1, "chains": dict(results.chains), "vectors": results.vectors, "rows": listed})
+    made_with = {"chains": dict(results.chains), "vectors": results.vectors, "texts": results.texts, "mp4": results.mp4}
+    written = canonical_json({"format": 1, **made_with, "rows": listed})
     file.write(written + len(written).to_bytes(8, "little") + hashlib.sha256(written).digest() + MAGIC)
 
 
@@ -439,7 +443,9 @@ def read_results_list(storage: Storage, part: PartName) -> ResultsList | None:
             raise ShardError(f"{name} has format {found['format']!r}, this posecap reads 1; update posecap")
         chains = {str(stage): str(chain) for stage, chain in found["chains"].items()}
         entries = tuple(_listed(name, line) for line in found["rows"])
-        return ResultsList(chains, str(found["vectors"]), entries, bytes(trailer[8:40]).hex(), name)
+        sha256 = bytes(trailer[8:40]).hex()
+        texts, mp4 = str(found.get("texts", "")), str(found.get("mp4", ""))
+        return ResultsList(chains, str(found["vectors"]), entries, sha256, name, texts=texts, mp4=mp4)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ShardError):
             raise

@@ -23,7 +23,7 @@ _JPEG_QUALITY = 85
 @dataclass(frozen=True)
 class Embed(Stage):
     """One video vector per clip, one text vector per caption. A clip that has its video vector keeps it, and its frames
-    are not asked for."""
+    are not asked for; the text model is not asked where the vectors of all captions are known."""
 
     name: ClassVar[str] = "embed"
     takes: ClassVar[type] = CaptionedClip
@@ -34,10 +34,12 @@ class Embed(Stage):
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
         vector = item.video_vector or self._of_frames(item)
+        sentences = [caption.text for caption in item.captions]
+        known = [item.text_vectors[text] for text in sentences if text in item.text_vectors]
         yield item.extend(
             EmbeddedClip,
             video_D=vector.video_D,
-            text_CD=self.text.embed_text([caption.text for caption in item.captions]),
+            text_CD=np.array(known) if len(known) == len(sentences) > 0 else self.text.embed_text(sentences),
             video_span=vector.span,
             video_model=self.video.name,
             text_model=self.text.name,
@@ -100,7 +102,7 @@ class Pack(Stage):
         self._check_spans(item)
         mp4 = None
         if self.store_video == "clip" and self.encoder is not None:
-            mp4 = self.encoder.encode(np.asarray(item.frames_THW3), item.pts_T)
+            mp4 = item.video_mp4 or self.encoder.encode(np.asarray(item.frames_THW3), item.pts_T)
         yield Sample(
             key=item.clip_id,
             joints_MTJ3=np.ascontiguousarray(item.joints_MTJ3),

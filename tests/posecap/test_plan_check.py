@@ -213,4 +213,7 @@ def test_a_dataset_with_stored_video_that_is_built_is_what_is_planned(tmp_path: 
     found = forecast_of(path)
     assert found.output.endswith("3 of 3 planned parts are built")
     again = forecast_of(cheap.manifest(tmp_path, store_video="clip", pipeline='changed("caption", templates=("{}",))'))
-    assert next(one.why for one in again.stages if one.stage == "decode") == "pack looks at frames"
+    assert next(one.again for one in again.stages if one.stage == "decode") == 0
+    lines = 'changed("pack", encoder=Bytes(step=4))'
+    other = forecast_of(cheap.manifest(tmp_path, store_video="clip", pipeline=lines))
+    assert next(one.why for one in other.stages if one.stage == "decode") == "pack looks at frames"

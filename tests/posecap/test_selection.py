@@ -21,7 +21,7 @@ from tests import cheap, small
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest whose dataset is built; nothing below changes either."""
-    manifest = cheap.manifest(tmp_path_factory.mktemp("built"))
+    manifest: Path = cheap.manifest(tmp_path_factory.mktemp("built"))
     small.build(manifest)
     return manifest
 
