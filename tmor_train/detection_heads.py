@@ -42,7 +42,7 @@ class BiLSTM(nn.Module):
     """(N, 256, T') features to (N, K, T') logits. Padded frames are at the end; the recurrence never reads them.
 
     A bidirectional LSTM (Graves and Schmidhuber, Neural Networks 18, 2005); a frame sees the whole window. Its width of
-    512 for each direction is the hidden width of the other heads.
+    512 for each direction is our choice, the hidden width of the other heads.
     """
 
     def __init__(self, classes: int, *, width: int = 512) -> None:
@@ -88,9 +88,9 @@ class TGM(nn.Module):
 
     Temporal Gaussian mixture layers (Piergiovanni and Ryoo, "Temporal Gaussian Mixture Layer for Videos", ICML 2019):
     three layers of 16 Gaussians, length 5 and 8 channels, the maximum over channels joined to the features themselves,
-    and a hidden layer of 512, as in the released model, with torch's usual dropout. Here a Gaussian's weights sum to 1
-    (there its width follows another formula), and its super-events, which look at the whole video, are left out as they
-    are in the paper's base model."""
+    and a hidden layer of 512, as in the released ``StackTGM``, whose dropout is torch's usual half. Super-events, which
+    look at the whole video, are in another of the released models. Filters are the paper's Gaussians here; the released
+    code has 1 / (1 + (t / γ)²) in their place."""
 
     def __init__(self, classes: int, *, dropout: float = 0.5) -> None:
         super().__init__()
@@ -121,7 +121,8 @@ class GaussianLayer(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        # Initial values are free choices: centres over the whole filter, widths of up to a frame.
+        # Initial values are our choice: centres over the whole filter, widths of up to a frame. The released code draws
+        # centres half as wide, and attention not at all: it takes what memory holds.
         self.centre = nn.Parameter(torch.randn(_GAUSSIANS))
         self.width = nn.Parameter(0.5 * torch.randn(_GAUSSIANS))
         self.attention = nn.Parameter(torch.randn(_CHANNELS * channels, _GAUSSIANS))
@@ -204,8 +205,8 @@ class MSTCT(nn.Module):
     blocks of attention over all frames and a convolution beside an MLP; the stages' outputs, brought to T' again, are
     mixed into class scores. The original has three blocks a stage, widths that grow from 256 to 864 and a second loss
     on the centres of events. Here every stage has one block and one width, its MLP is twice as wide, coarse frames are
-    repeated rather than interpolated, and the loss on centres is left out. The 8 attention heads are the original's;
-    the dropout is a free choice.
+    repeated rather than interpolated, and the loss on centres is left out. The 8 attention heads are the original's.
+    The dropout is our choice: the original leaves out half of the features before the first stage, and nothing later.
     """
 
     def __init__(self, classes: int, *, width: int = 256, heads: int = 8, dropout: float = 0.1) -> None:

@@ -11,13 +11,15 @@ import torch
 
 import tmor_train
 from tmor_train.cli import main
-from tmor_train.configuration import as_json, from_json
+from tmor_train.configuration import as_json, changed, from_json
 from tmor_train.recipes import RECIPES, recipe
 from tmor_train.results import read_result, read_scores
 
 torch.set_num_threads(1)
 OLD = Path(__file__).parent / "format_1"
 RECORDED = json.loads((OLD / "recipes.json").read_text())
+# Of recipes whose numbers were corrected since, what was recorded.
+CORRECTED = {name: ("method.reconstruction=1", "method.velocity=100") for name in ("motionclip", "sets_motionclip")}
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def test_its_results_are_read_and_reported(run: Path, tmp_path: Path, capsys: py
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_what_a_recipe_was_recorded_as_is_that_recipe(name: str) -> None:
-    now = recipe(name)
+    now = changed(recipe(name), CORRECTED.get(name, ()))
     read = from_json(type(now), RECORDED[name])
     assert as_json(read) == as_json(now)
 

@@ -5,8 +5,8 @@ returns a changed batch of the same shape (``Project`` excepted). All clips are 
 random numbers. Joints that are not seen stay 0 and have no part in interpolated frames; masks are updated. Lengths are
 in normalised coordinates (:class:`~tmor_train.data.batch.Normalise`), where a picture spans -1 to 1 in x, y points
 down and z away from the camera. A clip with depth has three coordinates (``has_depth_N``). Batches hold joints, not
-streams: augmentations come first. Numbers of which no source is named, here and in the sets of views at the end, are
-free choices.
+streams: augmentations come first. Each class says where its default amounts are from; amounts of 3D skeletons of NTU
+are in metres there, and taken over as they are.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
 class Rotate(Checked):
     """Rotates each clip in the plane of the picture about the body's centre (the mean of the joints seen, over all
     people and frames), by up to ``degrees`` (0 to 180) either way: the only rotation that 2D skeletons allow. Clips
-    with depth turn about the camera's axis."""
+    with depth turn about the camera's axis. The default is our choice (T-MOR names no angle): a camera held askew, and
+    no one standing becomes one who leans."""
 
     degrees: float = ranged(15.0, 0, 180)
 
@@ -76,7 +77,8 @@ class Rotate(Checked):
 @dataclass(frozen=True, kw_only=True)
 class Rotate3D(Checked):
     """Rotates each clip in space about the body's centre: up to ``vertical`` degrees about the vertical axis and up to
-    ``others`` about each of the other two (0 to 180), either way. Clips without depth stay as they are."""
+    ``others`` about each of the other two (0 to 180), either way. Clips without depth stay as they are. The defaults
+    are our choice: 30 is the widest that AimCLR's code turns about one axis; up and down cameras differ less."""
 
     vertical: float = ranged(30.0, 0, 180)
     others: float = ranged(5.0, 0, 180)
@@ -100,7 +102,8 @@ class Project(Checked):
     degrees (0 to 80: at 90 it would look straight down), either way; 0 and 0 is the view of the recording. A
     ``perspective`` camera stands ``nearest`` to ``farthest`` away (2 to 100, in normalised coordinates, in which a body
     is about 2 tall); an ``orthographic`` one is infinitely far. Clips without depth only lose their empty third
-    coordinate.
+    coordinate. The defaults are our choice: a person is seen from the front and both sides, by cameras at the height of
+    a head or a shelf, two to five body heights away.
     """
 
     yaw: float = ranged(90.0, 0, 180)
@@ -132,7 +135,7 @@ class Project(Checked):
 @dataclass(frozen=True, kw_only=True)
 class Flip(Checked):
     """Mirrors a clip at x = 0, the middle of a normalised picture, and swaps left and right joints, with a
-    ``probability`` of 0 to 1."""
+    ``probability`` of 0 to 1, AimCLR's by default."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -192,7 +195,8 @@ class RandomMove(Checked):
 @dataclass(frozen=True, kw_only=True)
 class Shear(Checked):
     """Shears each clip about the body's centre: adds to each coordinate each other one times a factor drawn from
-    -``amount`` to ``amount`` (0 to 1). Clips without depth are sheared in their plane."""
+    -``amount`` to ``amount`` (0 to 1). Clips without depth are sheared in their plane. The default is that of
+    SkeletonCLR's, CrosSCLR's and AimCLR's code."""
 
     amount: float = ranged(0.5, 0, 1)
 
@@ -241,7 +245,8 @@ class CropResize(Checked):
     """Crops a random stretch of each clip and resamples it to T frames: T-MOR's "random temporal cropping".
 
     The stretch is ``shortest`` to ``longest`` of the clip (shares, 0.02 to 1), but at least two frames. Clips of fewer
-    than three frames stay as they are.
+    than three frames stay as they are. The defaults are our choice (T-MOR names no length): two views of a clip then
+    share at least a moment.
     """
 
     shortest: float = ranged(0.5, 0.02, 1)
@@ -276,7 +281,7 @@ class ShiftCrop(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class TimeFlip(Checked):
-    """Reverses the frames of a clip with a ``probability`` of 0 to 1."""
+    """Reverses the frames of a clip with a ``probability`` of 0 to 1, AimCLR's by default."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -290,7 +295,7 @@ class TimeFlip(Checked):
 class Blur(Checked):
     """Blurs a clip over time, with a ``probability`` of 0 to 1, by a Gaussian of ``taps`` frames (odd, 1 to 99) whose
     standard deviation is drawn from ``least`` to ``most`` frames (0.05 to 20). Only frames in which the joint is seen
-    are averaged.
+    are averaged. The defaults are those of AimCLR's code.
 
     Raises:
         ValueError: ``taps`` is even.
@@ -326,7 +331,8 @@ class Blur(Checked):
 @dataclass(frozen=True, kw_only=True)
 class Noise(Checked):
     """Adds Gaussian noise to the coordinates of seen joints, with a ``probability`` of 0 to 1 per clip; ``sigma`` is
-    its standard deviation (0 to 1) in normalised coordinates."""
+    its standard deviation (0 to 1) in normalised coordinates. The defaults are those of AimCLR's code (``gaus_noise``),
+    where it is in metres."""
 
     sigma: float = ranged(0.01, 0, 1)
     probability: float = ranged(0.5, 0, 1)
@@ -347,7 +353,8 @@ class JointDropout(Checked):
     """Hides or moves a ``share`` (0 to 1) of a clip's joints, their number rounded to the nearest, the same ones in all
     its frames and people, with a ``probability`` of 0 to 1. ``how``: ``hide`` makes them not seen; ``corrupt`` moves
     each coordinate of a joint by an amount of its own, up to ``amount`` (0 to 10, normalised) either way and the same
-    in all frames and people. ``amount`` is used by ``corrupt`` alone."""
+    in all frames and people. ``amount`` is used by ``corrupt`` alone. ``share`` is 15 of NTU's 25 joints; ``amount``,
+    half of the picture, and ``probability`` are our choice."""
 
     share: float = ranged(0.6, 0, 1)
     how: Literal["hide", "corrupt"] = "hide"
@@ -370,7 +377,8 @@ class JointDropout(Checked):
 @dataclass(frozen=True, kw_only=True)
 class AxisMask(Checked):
     """Sets one coordinate of a clip, drawn from those of the batch, to 0 in all frames, with a ``probability`` of 0 to
-    1. Masks do not change, and a clip without depth in a batch with it stays as it is where z is drawn."""
+    1, AimCLR's by default. Masks do not change, and a clip without depth in a batch with it stays as it is where z is
+    drawn."""
 
     probability: float = ranged(0.5, 0, 1)
 
@@ -385,7 +393,8 @@ class AxisMask(Checked):
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(Checked):
     """Hides joints for a while, as a body hides a hand: each joint of a clip with a ``probability`` of 0 to 1, for its
-    own stretch of frames of up to ``longest`` (a share of the clip, 0 to 1), in all people at once."""
+    own stretch of frames of up to ``longest`` (a share of the clip, 0 to 1), in all people at once. The defaults are
+    our choice: of 13 to 17 joints, two or three are hidden, at most for all of the clip."""
 
     probability: float = ranged(0.2, 0, 1)
     longest: float = ranged(1.0, 0, 1)
@@ -423,7 +432,7 @@ class Augmentation(Protocol):
 
 FAITHFUL: tuple[Augmentation, ...] = (CropResize(), Rotate())
 """T-MOR's augmentations for 2D skeletons: random temporal cropping and random rotation. The paper gives neither the
-lengths nor the angles; the defaults of both are free choices."""
+lengths nor the angles; both have our defaults."""
 
 FAITHFUL_3D: tuple[Augmentation, ...] = (CropResize(), Rotate3D())
 """The same for 3D skeletons."""
@@ -439,8 +448,8 @@ _MORE: tuple[Augmentation, ...] = (
 )
 
 STRONG: tuple[Augmentation, ...] = (*FAITHFUL, *_MORE)
-"""``FAITHFUL`` and further common augmentations, which are not in the paper, with amounts that are usual for NTU's
-skeletons (15 of 25 joints hidden) and probabilities of our choice."""
+"""``FAITHFUL`` and further common augmentations, which are not in the paper, with the default amounts of each. Setting
+an axis to 0 and reversing time may take away what tells actions apart, so they are rarer here: our choice."""
 
 STRONG_3D: tuple[Augmentation, ...] = (*FAITHFUL_3D, *_MORE)
 """``STRONG`` for 3D skeletons."""

@@ -1,6 +1,5 @@
 """Settings that evaluations share: the task, the encoder it begins with, test-time augmentation and training; and those
-of zero-shot recognition. Listing recipes imports this, so nothing here imports what evaluates. Numbers of which no
-source is named are free choices."""
+of zero-shot recognition. Listing recipes imports this, so nothing here imports what evaluates."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class HoldOut:
     ``by`` ``clips``: a ``share`` of each class's clips (of the recordings, where the benchmark is measured in frames).
     ``subjects``: all clips of a ``share`` of the subjects; evaluations raise
     :class:`~tmor_train.evaluation.task.TaskError` where a clip's subject is not known. Counts are rounded; at least one
-    is held out where there are two. ``seed`` is that of the draw.
+    is held out where there are two. ``seed`` is that of the draw. A fifth is our choice, the usual one.
 
     Raises:
         ValueError: ``share`` or ``seed`` is out of its range.
@@ -79,7 +78,7 @@ class ScratchConfig:
 
     ``still``: augmentations that draw nothing at random, applied to each clip before it is encoded; ``streams`` are
     then computed of its joints (:class:`tmor_train.training.config.ViewConfig`). By default ``sampling`` scales clips
-    in pixels and in metres alike, by the size of the body."""
+    in pixels and in metres alike, by the size of the body, as nothing is known of what the encoder will be given."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     sampling: Sampling = field(default_factory=lambda: Sampling(normalise=Normalise("body")))
@@ -112,7 +111,7 @@ class EncoderEvaluation:
 
     ``recipe`` is the name it is listed by and ``about`` a line that describes it. Each of ``seeds`` is a measurement:
     the seed of new weights (of ``scratch`` and of the head), of the order of clips and of augmentations. The draw of
-    held-out clips has its own, ``task.holdout.seed``.
+    held-out clips has its own, ``task.holdout.seed``. One by default; more give a spread.
 
     Raises:
         ValueError: ``seeds`` is empty.
@@ -135,7 +134,8 @@ class TTAConfig:
     What is averaged are features (probing, zero-shot recognition) or class probabilities (fine-tuning). ``crops``: 1
     takes the middle frame of each part of the clip (or its middle window), more add others at random. ``mirrored`` adds
     the mirror image of each. ``batch``: clips encoded at once; each crop and mirror image is a pass of its own, so
-    memory does not grow with them.
+    memory does not grow with them. By default a clip is encoded once; 32 at once is our
+    choice, which results do not depend on.
 
     Raises:
         ValueError: ``crops`` or ``batch`` is below 1.
@@ -158,6 +158,9 @@ class TrainerConfig:
     each epoch (in detection after each tenth of the epochs) and, besides, every ``checkpoint_steps`` steps of the
     optimizer; the last two are kept, as one may get damaged. The loss is logged every ``log_steps`` steps. ``schedule``
     counts ``epochs``; ``device`` and ``precision`` are as in :class:`tmor_train.training.config.LoopConfig`.
+
+    30 epochs are UNIK's for Penn Action; recipes set their own. 200 and 10 steps are our choice: some minutes of work
+    are lost at most, and a curve has some hundreds of points.
 
     Raises:
         ValueError: a number is out of its range.
@@ -235,8 +238,8 @@ class ZeroShotConfig:
     with each of ``visual`` one more, where every measured clip has a video vector (and the encoder a video head, except
     for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase for each class, in the
     benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are threads that gather clips (0:
-    the calling thread does). ``seed`` is stored with the result and draws nothing: encoders with new weights are
-    refused here.
+    the calling thread does; 1, our choice, gathers while the encoder computes). ``seed`` is stored with the result and
+    draws nothing: encoders with new weights are refused here.
 
     Raises:
         ValueError: ``prompts`` is empty.

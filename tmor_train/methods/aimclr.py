@@ -48,11 +48,14 @@ class AimCLR(MethodSettings):
     """The settings of AimCLR.
 
     ``extreme`` are the augmentations that the extreme view has in addition to, and after, those of the normal view,
-    ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight. Their
-    amounts are the authors', but for the rotation, which is in the picture's plane here. ``keep`` is the mean share of
-    feature positions (joints of a frame) that EADM keeps, above 0 and at most 1. From the epoch ``mine_from`` (counted
-    from 0) on, the ``nearest`` keys of each of the three queries are positives too. ``keep``, ``mine_from`` and
-    ``nearest`` are the paper's.
+    ``views.anchor``. The authors' normal view is sheared and cropped in time; with these six there are eight, of the
+    same kinds. Amounts are those of their released code (``feeder/tools.py``), but for two: rotation is in the
+    picture's plane here, and noise has a deviation of 0.05, where the code has 0.01 metres. Theirs are in another
+    order: mirrored, rotated, reversed, noise, blurred, an axis set to 0.
+
+    ``keep`` is the mean share of feature positions (joints of a frame) that EADM keeps, above 0 and at most 1; 0.9 is
+    our choice (:func:`dropped` says what their code does). From the epoch ``mine_from`` (counted from 0) on, the
+    ``nearest`` keys of each of the three queries are positives too; 150 (of 300 epochs) and 1 are the authors'.
 
     Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used.
 
@@ -170,6 +173,9 @@ def dropped(last: Tensor, *, keep: float) -> Tensor:
     A position is dropped with a probability in proportion to its attention, 1 - ``keep`` on average (less where that
     would be above 1 for some), drawn by torch's own generator. The others are scaled by the number of positions over
     that of those kept.
+
+    The released code (``net/att_drop.py``) draws nothing: it sets to 0 the joints whose mean attention is 0.7 or more,
+    then the frames of a joint and channel with as much, and scales by the shares kept.
     """
     with torch.no_grad():
         weight = attention(last)

@@ -30,7 +30,8 @@ from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodS
 class ClusterContrast(MethodSettings):
     """The settings of ClusterContrast.
 
-    ``momentum`` is the weight m of a centroid's earlier value, 0.1 as in the authors' scripts. ``update`` says which
+    ``momentum`` is the weight m of a centroid's earlier value, 0.1 as in the authors' scripts (0.2 where their
+    program is not told). ``update`` says which
     features of a step update it: ``each`` of its cluster, one after the other, or only the ``hardest``, the one of
     least cosine (the authors' CM-hard).
 

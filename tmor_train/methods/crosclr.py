@@ -42,10 +42,10 @@ class CrosSCLR(MethodSettings):
     """The settings of CrosSCLR.
 
     From the epoch ``cross_from`` (counted from 0) on, streams learn from each other: the ``nearest`` keys of one stream
-    are positives in the others; 150 and 1 are the authors'. ``views.streams`` must be joint, motion and bone, in this
-    order, by which losses are named, and ``encoder.channels`` the number of coordinates of all streams together. Of
-    ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and ``momentum`` are used, by each
-    stream alike.
+    are positives in the others; 150 and 1 are those of the authors' configuration. ``views.streams`` must be joint,
+    motion and bone, in this order, by which losses are named, and ``encoder.channels`` the number of coordinates of all
+    streams together. Of ``objective`` only ``queue_size``, ``width``, ``motion_head``, ``temperature_mm`` and
+    ``momentum`` are used, by each stream alike.
 
     Raises:
         ValueError: a number is out of its range; or, from ``encoder``, ``channels`` is no multiple of the streams.

@@ -3,7 +3,7 @@
 A clip's feature is decoded to its joints, and its projection z is made similar to the frozen vectors of its text and
 video, without negatives (Eqs. 1 to 4):
 
-    L = L_recon + λ_text (1 - cos(z, text)) + λ_video (1 - cos(z, video)),
+    L = λ L_recon + λ_text (1 - cos(z, text)) + λ_video (1 - cos(z, video)),
     L_recon = mean |x̂ - x|² + w mean |(x̂_{t+1} - x̂_t) - (x_{t+1} - x_t)|²
 
 The authors' encoder is a transformer on joint rotations whose latent vector itself is compared with CLIP's, and their
@@ -31,8 +31,9 @@ from tmor_train.methods.parts import ClipDecoder, distance
 class MotionCLIP(MethodSettings):
     """The settings of MotionCLIP.
 
-    ``velocity`` is w, the weight of velocities in L_recon, 100 as the authors'; ``reconstruction`` is the weight of
-    L_recon, 1 in the equation. λ_text and λ_video are ``objective.w_mt`` and ``objective.w_mv``; the losses are for one
+    ``reconstruction`` is λ, the weight of L_recon, and ``velocity`` is w, that of velocities in it: 100 and 1, as the
+    command by which the authors reproduce their model has it (``--lambda_rc 100 --lambda_rcxyz 100 --lambda_vel 100``
+    and 1 for each cosine). λ_text and λ_video are ``objective.w_mt`` and ``objective.w_mv``; the losses are for one
     view, ``views.anchor``.
 
     ``objective.width`` must be the width of the frozen vectors, ``objective.text_head`` and ``video_head`` must be
@@ -43,8 +44,8 @@ class MotionCLIP(MethodSettings):
         ValueError: a weight is below 0.
     """
 
-    reconstruction: float = 1.0
-    velocity: float = 100.0
+    reconstruction: float = 100.0
+    velocity: float = 1.0
 
     def __post_init__(self) -> None:
         if self.reconstruction < 0 or self.velocity < 0:

@@ -16,7 +16,8 @@ from torch.nn import functional
 from tmor_train.backbones import FEATURES, STRIDE
 from tmor_train.losses.queue import NOBODY, Entries, Queue
 
-# Of the decoders; free choices, but that they begin at FEATURES and that two steps of 2 make up for STRIDE.
+# Of the decoders: channels of their layers, which begin at FEATURES and whose two steps of 2 make up for STRIDE, and
+# frames of a convolution. Halving widths and five frames are our choice: decoders that train in little time.
 _WIDTHS = (256, 128, 64)
 _TAPS = 5
 

@@ -11,7 +11,9 @@ with the joints they should give, and makes the motions of both views similar (t
     L = Σ_{a, b in {u, v}} |dec(m^a + s^b) - x^b|² + w max(0, |m̄^u - m̄^v|² - |m̄^u - m̄^n|² + 1)
 
 m̄ is the mean over time and people; n is the next clip of the batch. The authors' code is not public: splitting by the
-mean over time, and using means of squares, follow the paper and LAC, which it builds on (Yang et al., ICCV 2023). Views
+mean over time, and using means of squares, follow LAC's released code, a later work of the same authors that splits in
+the same way (Yang et al., ICCV 2023). There the triplets are of flattened frames, the negatives are the other clip of a
+pair, and static parts have triplets, too. Views
 of 3D skeletons are projections from other yaws (``Project``); 2D skeletons are sheared and rotated instead, which only
 approximates another view. Frame t of both views shows the same moment.
 """
@@ -35,10 +37,10 @@ _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)  # after these, frame t is anot
 
 @dataclass(frozen=True, kw_only=True)
 class ViA(MethodSettings):
-    """The settings of ViA: ``directions`` is the number of columns of D (64 is a free choice), ``triplet`` the weight w
-    (1: the plain sum) and ``margin`` the margin of the triplet loss, 1 in the equation. Nothing of ``objective`` is
-    used but ``momentum``, for the EMA encoder. The views are ``views.anchor`` and ``views.positive``, of which no
-    augmentation may change time.
+    """The settings of ViA: ``directions`` is the number of columns of D, ``triplet`` the weight w and ``margin`` the
+    margin of the triplet loss. Weight and margin are 1, as in the configuration of LAC's code; 64 is our choice, a
+    quarter of the features (LAC's static part has 32 of 160). Nothing of ``objective`` is used but ``momentum``, for
+    the EMA encoder. The views are ``views.anchor`` and ``views.positive``, of which no augmentation may change time.
 
     Raises:
         ValueError: a number is out of its range.

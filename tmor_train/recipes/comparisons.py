@@ -23,7 +23,7 @@ from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.recipes.pretrain import pretrain_sets, small, stage1, stage2
 from tmor_train.training.config import PretrainConfig, ViewConfig
 
-_DEGREES = 90.0  # the widest of ViA's seven yaws
+_DEGREES = 90.0  # the widest of the seven yaws in LAC's configuration, -90 to 90 by 30
 
 
 def cluster_contrast(base: PretrainConfig) -> PretrainConfig:
@@ -85,7 +85,7 @@ def motionclip(base: PretrainConfig) -> PretrainConfig:
 
 def via(base: PretrainConfig) -> PretrainConfig:
     """ViA. Skeletons in space are seen from two real sides; shards are skeletons in pictures, whose second view is
-    turned (by up to 30 degrees, a free choice) and sheared in the picture's plane."""
+    turned (by up to 30 degrees, our choice: one step of those yaws) and sheared in the picture's plane."""
     side = (Project(yaw=_DEGREES),)
     anchor, positive = (side, side) if base.data.sets else ((), (Rotate(degrees=30.0), Shear()))
     config = _by(base, ViA())
@@ -237,7 +237,8 @@ _ALL: tuple[Loss, ...] = ("mm", "mv", "mt")
 _ROWS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mv",), ("mt",), ("mm", "mv"), ("mm", "mt"), _ALL)
 _ROWS_OF_SETS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mt",), ("mm", "mt"))
 _BACKBONES: tuple[Literal["unik", "agcn", "stgcn"], ...] = ("unik", "agcn", "stgcn")
-_QUEUES = (4096, 16_384, 32_768, 65_536)  # free choices up to MoCo's; the paper's appendix is not public
+# Up to MoCo's, by way of SkeletonCLR's 32,768; the paper's own numbers are in its appendix, which is not public.
+_QUEUES = (4096, 16_384, 32_768, 65_536)
 # At most half of the clips: a longer queue holds mostly older keys of the same clips.
 _QUEUES_OF_SETS = (64, 256, 1024)
 

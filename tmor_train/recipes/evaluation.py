@@ -3,7 +3,7 @@ by events), and the paper's tables.
 
 Raw coordinates are measured beside them. ``detect_probe`` and ``detect_finetune`` have the settings of UNIK's released
 detector (SGD at 0.01, decay 5e-4, 50 epochs, windows of 300 frames), the other heads those of their papers where those
-are known. Numbers of which no source is named, such as all of ``finetune_cpu`` and of AdamW, are free choices.
+are known. Each other number is our choice, and its recipe says what for.
 """
 
 from __future__ import annotations
@@ -89,7 +89,12 @@ def probe_reference() -> FineTuneConfig:
 
 def finetune_cpu() -> FineTuneConfig:
     """48 frames, AdamW and an average over the steps: minutes to an hour on two cores. The frames are taken as the
-    encoder was trained: of the whole clip (``uniform``, our recipes) or one after the other (``window``, UNIK's)."""
+    encoder was trained: of the whole clip (``uniform``, our recipes) or one after the other (``window``, UNIK's).
+
+    All numbers are our choice, against overfitting to some hundreds of clips: small augmentations that keep the action,
+    a new head ten times as fast as the trained trunk, smoothed labels, dropout, decay, an average over about a hundred
+    steps, and three crops with their mirror images when measured.
+    """
     return FineTuneConfig(
         recipe="finetune_cpu",
         about="fine-tuning for small sets and a CPU: 48 frames, AdamW, augmentations, averaged weights",
@@ -164,7 +169,8 @@ def detect_finetune() -> DetectConfig:
 
 
 def detect_cpu() -> DetectConfig:
-    """A linear probe of scaled features by AdamW: a rate that needs no tuning, and many small steps."""
+    """A linear probe of scaled features by AdamW: a rate that needs no tuning, and many small steps. All our choice,
+    for sets of some dozens of recordings, of which an epoch of large batches is a few steps."""
     probe = detect_probe()
     return replace(
         probe,
@@ -182,7 +188,8 @@ def detect_cpu() -> DetectConfig:
 
 
 def detect_finetune_cpu() -> DetectConfig:
-    """Fine-tuning by AdamW, the head faster than the trunk, with a moving camera."""
+    """Fine-tuning by AdamW, the head ten times as fast as the trunk, as in :func:`finetune_cpu`, with a moving camera.
+    The lower rate and 20 epochs are our choice: a trained trunk is changed little."""
     small = detect_cpu()
     return replace(
         small,
@@ -204,7 +211,8 @@ def detect_finetune_cpu() -> DetectConfig:
 
 def _on_frozen(name: HeadName, title: str, rate: float, epochs: int) -> DetectConfig:
     """Another head on frozen features, trained by AdamW. It sees eight windows at once, 600 feature frames or two
-    minutes of TSU, because these heads are made for whole recordings."""
+    minutes of TSU, because these heads are made for whole recordings. ``rate`` and ``epochs`` are of the training; the
+    other numbers are our choice, the same for all heads."""
     probe = detect_probe()
     return replace(
         probe,
@@ -223,18 +231,20 @@ def _on_frozen(name: HeadName, title: str, rate: float, epochs: int) -> DetectCo
 
 
 _HEADS: tuple[tuple[HeadName, str, float, int], ...] = (
-    # What the paper's row "Previous SoTA [7]" with PoseCap-1M may be: SD-TCN on frozen features of UNIK.
+    # Rates of the first three are our choice, of AdamW's usual size; 50 epochs are those of the linear head. SD-TCN on
+    # frozen features of UNIK is what the paper's row "Previous SoTA [7]" with PoseCap-1M may be.
     ("sdtcn", "SD-TCN (dilated convolutions)", 5e-4, 50),
     ("bilstm", "a bidirectional LSTM", 1e-3, 50),
     ("tgm", "TGM (temporal Gaussian mixtures)", 1e-3, 50),
-    # At their papers' rates on TSU, PDAN for its number of epochs, too.
+    # At the rates by which their authors train on TSU, PDAN for its number of epochs, too.
     ("pdan", "PDAN (dilated attention)", 2e-4, 140),
     ("mstct", "MS-TCT (convolutions and attention at four scales)", 2e-4, 50),
 )
 
 
 def detect_events() -> DetectEventsConfig:
-    """Events as Graph Distillation proposes them, out of a linear softmax head; the encoder is fine-tuned."""
+    """Events as Graph Distillation proposes them, out of a linear softmax head; the encoder is fine-tuned. Windows
+    overlap by half and 16 are computed at once: our choice, as T-MOR says nothing of either."""
     whole = detect_finetune()
     return DetectEventsConfig(
         recipe="detect_events",

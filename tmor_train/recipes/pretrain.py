@@ -1,7 +1,8 @@
 """Pre-training.
 
 ``stage1`` and ``stage2`` are the paper's two stages with the settings it leaves open as the code of the works it builds
-on has them; the others suit small sets and a CPU. Numbers of which no source is named are free choices.
+on has them (the classes of the configuration say which work's). The others suit small sets and a CPU; their numbers are
+our choice, for the reasons that each recipe gives.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def stage2() -> PretrainConfig:
         about="T-MOR stage 2 (V+M+T): L_mm + L_mv + L_mt, goes on from stage 1's weights (--from)",
         objective=ObjectiveConfig(),
         # The encoder is trained: its first epoch already gives clusters of use (0 would be before it), and a lower rate
-        # suffices.
+        # and fewer epochs suffice: a tenth and half of stage 1's. Our choice; the paper names neither.
         clusters=replace(first.clusters, first=1),
         optimizer=replace(first.optimizer, lr=0.01),
         schedule=replace(first.schedule, warmup=1.0),
@@ -57,8 +58,9 @@ def joint() -> PretrainConfig:
 def small(config: PretrainConfig, *, batch: int, epochs: int) -> PretrainConfig:
     """``config`` for some hundreds or thousands of clips and a CPU.
 
-    One person of 64 frames; AdamW, which needs no tuning of the rate; an EMA that follows within an epoch or two,
-    because there are few steps in one; and clusters from a fifth of the epochs on, at the latest after the fifth.
+    One person of 64 frames; AdamW at its usual rate, which needs no tuning; an EMA that follows within an epoch or two,
+    because there are few steps in one; a queue that is not much longer than an epoch; and clusters from a fifth of the
+    epochs on, at the latest after the fifth.
     Optimizer, schedule, batching and the first clustering of ``config`` are replaced, not scaled. The result keeps the
     name of ``config``.
 
@@ -102,6 +104,7 @@ def pretrain_demo() -> PretrainConfig:
         sampling=replace(tiny.sampling, frames=32),
         # Of ten clips, two would be left out of every epoch if the last batch were dropped.
         batching=replace(tiny.batching, last="keep"),
+        # Two of ten clips may be a cluster, and most of them one: eight show the same exercise.
         clusters=ClusteringConfig(first=2, how=ClusterConfig(min_samples=2, largest_share=0.8)),
         loop=replace(tiny.loop, log_steps=1),
     )
@@ -111,7 +114,8 @@ def pretrain_sets() -> PretrainConfig:
     """Published skeleton sets without labels, and their classes' names as captions: about an hour on two cores.
 
     Sets in space are seen from random sides, anchor and positive each from its own; as they are clustered, from where
-    they were recorded.
+    they were recorded. The sides lie up to 60 degrees apart from the front on which the sensors stood, so that most of
+    the body is in view.
     """
     config = small(joint(), batch=64, epochs=20)
     return replace(
@@ -143,7 +147,8 @@ def pretrain_sets() -> PretrainConfig:
 
 def sets_train() -> PretrainConfig:
     """No clip that any benchmark of these sets tests on: for probes on all of them. SBU's five folds test on every clip
-    in turn, so all of SBU stays unseen."""
+    in turn, so all of SBU stays unseen. Amounts are moderate, as footage of Penn Action is among the sets: from the
+    front to the side, a fifth of the joints hidden for a while, most of a clip."""
     sets = pretrain_sets()
     seen = (Project(yaw=90.0, pitch=15.0), Flip(), Occlusion(probability=0.2), CropResize(shortest=0.6))
     return replace(
@@ -162,7 +167,8 @@ def sets_no_penn() -> PretrainConfig:
 
     The vectors of captions are those of movements in words, listed under the same sentences as the classes' names
     (``python pipelines/caption_vectors.py FOLDER FILE --movements`` writes them). They are not projected: a head that
-    is trained on some sixty sentences overfits to them.
+    is trained on some sixty sentences overfits to them. Amounts are large, as all clips are a sensor's: from any side,
+    two of five joints hidden for a while, a third of a clip, 16 frames. It stops after 12 epochs, as the clips are few.
     """
     sets = pretrain_sets()
     seen = (Project(yaw=180.0, pitch=15.0), Flip(), Occlusion(probability=0.4), CropResize(shortest=0.3), RandomMove())

@@ -1,5 +1,4 @@
-"""The configuration of a pre-training run, as one frozen tree; recipes are values of it. Numbers of which no source is
-named are free choices."""
+"""The configuration of a pre-training run, as one frozen tree; recipes are values of it."""
 
 from __future__ import annotations
 
@@ -39,9 +38,9 @@ class ClusteringConfig:
 
     ``after_epochs``: after epoch ``first``, counted from 1 (0: before training begins), and from then on after each
     ``every`` epochs; ``off``: never, and ``first`` and ``every`` are not used. Before the first clustering each clip is
-    a cluster of its own; the paper does not say when that is, 5 is a free choice. ``of`` is the encoder whose features
-    are clustered, and which the metrics of embeddings are of, also with ``off``: the ``ema`` of the one being trained,
-    or that one (``online``).
+    a cluster of its own; the paper clusters "after each epoch" and does not say from which on: 5 is our choice, the
+    epochs in which the rate rises (``schedule.warmup``). ``of`` is the encoder whose features are clustered, and which
+    the metrics of embeddings are of, also with ``off``: the ``ema`` of the one being trained, or that one (``online``).
 
     Raises:
         ValueError: a number is out of its range.
@@ -74,7 +73,9 @@ class LoopConfig:
 
     A checkpoint is written every ``checkpoint_steps`` steps and after every epoch. The newest ``keep`` of them stay,
     and the best: that of the epoch with the lowest mean training loss since the first clustering. Metrics are logged at
-    the first step and then every ``log_steps`` steps.
+    the first step and then every ``log_steps`` steps. These three are our choice: minutes are lost at most by a kill,
+    a damaged newest checkpoint has one before it, and a curve of an epoch has points enough to be read. One of
+    ``workers`` gathers the next batch while the present one is computed.
 
     ``seed`` is that of weights, dropout and views; order, frames and captions of clips have ``batching.seed``, the
     other draws ``objective.seed`` and ``clusters.how.seed``. With ``start`` ``checkpoint`` a new run begins with the

@@ -18,7 +18,7 @@ class OptimizerConfig:
     ``weight_decay`` is that of ``all`` parameters (as UNIK) or, with ``matrices``, only of those with two axes or more,
     which leaves out biases and normalisation; ``adamw`` decays apart from the gradient. ``clip`` bounds the L2 norm of
     the gradient of all parameters together; None: no bound. Rate, decay and momentum are UNIK's, ``betas`` torch's; the
-    bound is a free choice.
+    bound is our choice, against single batches whose gradient is far longer than all others'.
 
     Raises:
         ValueError: a number is out of its range.
@@ -49,8 +49,8 @@ class ScheduleConfig:
     In each shape the rate first rises linearly over ``warmup`` epochs (a fraction is allowed) to the full rate; the
     first step already has a share of it. Then it falls along half a ``cosine`` to ``min_lr_ratio`` (a share of the full
     rate) at the end of training, or stays ``constant``, or in ``steps`` falls to a tenth after each of ``milestones``
-    epochs. ``min_lr_ratio`` is used by ``cosine`` alone and ``milestones`` by ``steps`` alone. Five epochs of warm-up
-    are a free choice.
+    epochs. ``min_lr_ratio`` is used by ``cosine`` alone and ``milestones`` by ``steps`` alone. The shape and five
+    epochs of warm-up are our choice, where the paper is silent: both are usual for contrastive pre-training.
 
     Raises:
         ValueError: ``warmup`` or ``min_lr_ratio`` is out of its range.
