@@ -19,7 +19,7 @@ torch.set_num_threads(1)
 OLD = Path(__file__).parent / "format_1"
 RECORDED = json.loads((OLD / "recipes.json").read_text())
 # Of recipes whose numbers were corrected since, what was recorded.
-CORRECTED = {name: ("method.reconstruction=1", "method.velocity=100") for name in ("motionclip", "sets_motionclip")}
+CORRECTED = dict.fromkeys(("motionclip", "sets_motionclip"), ("method.reconstruction=1", "method.velocity=100"))
 
 
 @pytest.fixture
