@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.inference.device import Device
-from posecap.inference.onnx import OnnxNetwork, normalize, resize
+from posecap.inference.onnx import GREY, OnnxNetwork, normalize, resize
 from posecap.interfaces import Detections
 from posecap.models import locate
 from posecap.stage import Engine
@@ -25,8 +25,6 @@ from posecap.weights.checkpoints import WrongArchitectureError
 
 _SIDES = {"n": 320, "m": 640}
 """Of the square that each published export takes."""
-_GREY = 114
-"""Of the padding in RTMDet's training."""
 _PERSON = 0
 """Its class number."""
 # RTMDet was trained on pictures in the order blue, green, red.
@@ -136,6 +134,6 @@ def _fitted(frame_HW3: Pixels, height: int, width: int) -> tuple[int, int]:
 def _letterboxed(frame_HW3: Pixels, height: int, width: int) -> Pixels:
     """The frame in the upper left corner, grey to its right or below it."""
     high, wide = _fitted(frame_HW3, height, width)
-    picture = np.full((height, width, 3), _GREY, np.uint8)
+    picture = np.full((height, width, 3), GREY, np.uint8)
     picture[:high, :wide] = resize(frame_HW3, height=high, width=wide)
     return picture

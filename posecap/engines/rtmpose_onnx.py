@@ -18,7 +18,7 @@ import numpy as np
 
 from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
 from posecap.inference.device import Batches, Device
-from posecap.inference.onnx import OnnxNetwork, normalize, sample
+from posecap.inference.onnx import OnnxNetwork, crop, normalize
 from posecap.joints import LAYOUTS
 from posecap.models import locate
 from posecap.types import Floats, Pixels
@@ -69,9 +69,10 @@ class RTMPoseOnnx(TopDownEstimator):
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[tuple[Pixels, Floats]]:
         """The picture of each crop, with the area of the frame that it shows (:func:`_area`)."""
         height, width = self._network.size
-        areas = [_area(crop.box_4, ratio=width / height) for crop in seen]
+        areas = [_area(one.box_4, ratio=width / height) for one in seen]
         return [
-            (_crop(frames_THW3[crop.frame], area, height, width), area) for crop, area in zip(seen, areas, strict=True)
+            (crop(frames_THW3[one.frame], area, height=height, width=width, outside="black"), area)
+            for one, area in zip(seen, areas, strict=True)
         ]
 
     def _predict(self, crops: Sequence[tuple[Pixels, Floats]]) -> list[Floats]:
@@ -115,15 +116,6 @@ def _area(box_4: Floats, *, ratio: float) -> Floats:
     else:
         width = height * ratio
     return np.array([*centre, width, height], np.float32)
-
-
-def _crop(frame_HW3: Pixels, area_4: Floats, height: int, width: int) -> Pixels:
-    """(height, width, 3) uint8: the area scaled to the network's size, bilinearly, black beyond the frame; the area's
-    centre is at the centre of pixel (width / 2, height / 2)."""
-    x, y, wide, high = (float(value) for value in area_4)
-    rows = (np.arange(height) - height / 2) * (high / height) + y
-    columns = (np.arange(width) - width / 2) * (wide / width) + x
-    return sample(frame_HW3, rows, columns, outside="black")
 
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:

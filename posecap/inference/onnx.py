@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
-Outside = Literal["black", "edge"]
-"""What lies beyond a picture: black, or its nearest edge pixel."""
+Outside = Literal["black", "grey", "edge"]
+"""What lies beyond a picture: black, grey as :data:`GREY` has it, or its nearest edge pixel."""
+GREY = 114
+"""Of the padding in the training of OpenMMLab's one-stage detectors, as in YOLOX and YOLO before them."""
 Coordinates = NDArray[np.floating[Any]]
 
 
@@ -37,14 +39,31 @@ def sample(picture_HW3: Pixels, rows_h: Coordinates, columns_w: Coordinates, *, 
     Args:
         rows_h: increasing y coordinates in pixels; 0 is the centre of the first pixel.
         columns_w: increasing x coordinates, likewise.
-        outside: what lies beyond the image: black, or the nearest edge pixel.
+        outside: what lies beyond the image.
     """
     rows = _interpolation(rows_h, picture_HW3.shape[0], outside)
     columns = _interpolation(columns_w, picture_HW3.shape[1], outside)
     used = slice(int(columns.low.min()), int(columns.high.max()) + 1)
     lines = _interpolate(picture_HW3[:, used], rows, axis=0)
     columns = replace(columns, low=columns.low - used.start, high=columns.high - used.start)
-    return np.rint(_interpolate(lines, columns, axis=1)).astype(np.uint8)
+    sampled = _interpolate(lines, columns, axis=1)
+    if outside == "grey":
+        sampled += GREY * (1 - rows.inside[:, None] * columns.inside)[..., None]
+    return np.rint(sampled).astype(np.uint8)
+
+
+def crop(picture_HW3: Pixels, area_4: Floats, *, height: int, width: int, outside: Outside) -> Pixels:
+    """(height, width, 3) uint8: an area of the image scaled to this size, bilinearly, as MMPose's ``warpAffine`` does:
+    the area's centre is at the centre of pixel (width / 2, height / 2).
+
+    Args:
+        area_4: (centre x, centre y, width, height) in pixels of the image; it may reach beyond.
+        outside: what lies beyond the image.
+    """
+    x, y, wide, high = (float(value) for value in area_4)
+    rows = (np.arange(height) - height / 2) * (high / height) + y
+    columns = (np.arange(width) - width / 2) * (wide / width) + x
+    return sample(picture_HW3, rows, columns, outside=outside)
 
 
 def resize(picture_HW3: Pixels, *, height: int, width: int) -> Pixels:
@@ -64,13 +83,18 @@ class _Interpolation:
     low_weight: Floats
     high_weight: Floats
 
+    @property
+    def inside(self) -> Floats:
+        """How much of each coordinate's value comes from the image, 0 to 1; the rest lies beyond it."""
+        return self.low_weight + self.high_weight
+
 
 def _interpolation(coordinates: Coordinates, size: int, outside: Outside) -> _Interpolation:
     floor = np.floor(coordinates)
     low = floor.astype(np.intp)
     high_weight = (coordinates - floor).astype(np.float32)
     low_weight = 1 - high_weight
-    if outside == "black":
+    if outside != "edge":
         low_weight = low_weight * ((low >= 0) & (low < size))
         high_weight = high_weight * ((low >= -1) & (low < size - 1))
     return _Interpolation(np.clip(low, 0, size - 1), np.clip(low + 1, 0, size - 1), low_weight, high_weight)

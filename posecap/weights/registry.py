@@ -260,7 +260,7 @@ def _yolo() -> Iterator[Weights]:
         )
 
 
-_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects/rtmposev1"
+_OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects"
 _ONNX = ".zip!/**/end2end.onnx"
 # (size, first digits of the SHA-256 of the .pth, its bytes, SHA-256 of the ONNX file, its bytes).
 _RTMPOSE_COCO = (
@@ -285,8 +285,9 @@ def _rtmpose() -> Iterator[Weights]:
         for size, first, pth_bytes, onnx_sha256, onnx_bytes in rows:
             stem = f"rtmpose-{size}_simcc-body7_pt-{training[0]}-256x192-{first}_{training[1]}"
             about = f"RTMPose, {_SIZE_WORDS[size]}, trained on seven datasets: {joints} joints of one person, 256x192"
-            yield _openmmlab(f"rtmpose-{size}{suffix}", f"{stem}.pth", first, pth_bytes, about)
-            yield _openmmlab(f"rtmpose-{size}{suffix}-onnx", f"onnx_sdk/{stem}{_ONNX}", onnx_sha256, onnx_bytes, about)
+            yield _openmmlab(f"rtmpose-{size}{suffix}", f"rtmposev1/{stem}.pth", first, pth_bytes, about)
+            path = f"rtmposev1/onnx_sdk/{stem}{_ONNX}"
+            yield _openmmlab(f"rtmpose-{size}{suffix}-onnx", path, onnx_sha256, onnx_bytes, about)
 
 
 # (size, name in file names, side in pixels, digits in file names, SHA-256 of the ONNX file, bytes).
@@ -307,7 +308,36 @@ def _rtmdet() -> Iterator[Weights]:
     for size, word, side, first, onnx_sha256, size_bytes in _RTMDET:
         stem = f"rtmdet_{word}_8xb32-100e_coco-obj365-person-{first}"
         about = f"RTMDet, {_SIZE_WORDS[size]}: boxes of people, {side}x{side}"
-        yield _openmmlab(f"rtmdet-{size}-person-onnx", f"onnx_sdk/{stem}{_ONNX}", onnx_sha256, size_bytes, about)
+        path = f"rtmposev1/onnx_sdk/{stem}{_ONNX}"
+        yield _openmmlab(f"rtmdet-{size}-person-onnx", path, onnx_sha256, size_bytes, about)
+
+
+# (size, the rest of the file's name, SHA-256 of the ONNX file, bytes: of those without a hash, four for each parameter
+# of the network).
+_RTMO = (
+    (
+        "t",
+        "8xb32-600e_body7-416x416-f48f75cb_20231219",
+        "20aad6e2e42359cac1c5b4a0b2da00e29bfe91a72a782fdcf287d273a04c1b24",
+        27_000_000,
+    ),
+    (
+        "s",
+        "8xb32-600e_body7-640x640-dac2bf74_20231211",
+        "d0703d40d19f3921da51ae725402d5fdae4d2478c7442072d3101bd396f370d8",
+        39_617_685,
+    ),
+    ("m", "16xb16-600e_body7-640x640-39e78cc4_20231211", "", 90_000_000),
+    ("l", "16xb16-600e_body7-640x640-b37118ce_20231211", "", 179_000_000),
+)
+
+
+def _rtmo() -> Iterator[Weights]:
+    for size, training, onnx_sha256, size_bytes in _RTMO:
+        side = training.partition("body7-")[2].partition("-")[0]
+        about = f"RTMO, {_SIZE_WORDS[size]}, trained on seven datasets: people and their COCO-17 joints, {side}"
+        path = f"rtmo/onnx_sdk/rtmo-{size}_{training}{_ONNX}"
+        yield _openmmlab(f"rtmo-{size}-onnx", path, onnx_sha256, size_bytes, about)
 
 
 def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -> Weights:
@@ -322,7 +352,7 @@ def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -
         about=f"{about}, as ONNX" if onnx else about,
         used_by=(f"{name.partition('-')[0]}_onnx" if onnx else "mmpose",),
         maker="OpenMMLab",
-        homepage="https://github.com/open-mmlab/mmpose/tree/main/projects/rtmpose",
+        homepage=f"https://github.com/open-mmlab/mmpose/tree/main/projects/{'rtmo' if 'rtmo' in name else 'rtmpose'}",
     )
 
 
@@ -376,7 +406,7 @@ _VIDEO_AND_TEXT = (
 REGISTRY: Mapping[str, Weights] = MappingProxyType(
     {
         weights.name: weights
-        for weights in (*_DEFAULTS, *_BLAZEPOSE, *_yolo(), *_rtmpose(), *_rtmdet(), *_VIDEO_AND_TEXT)
+        for weights in (*_DEFAULTS, *_BLAZEPOSE, *_yolo(), *_rtmpose(), *_rtmdet(), *_rtmo(), *_VIDEO_AND_TEXT)
     }
 )
 """By name, in the order in which they are listed."""

@@ -72,6 +72,14 @@ def onnx_alone(folder: Path) -> tuple[Any, Any]:
     )
 
 
+def rtmo_alone(folder: Path) -> tuple[Any, Any]:
+    """One network for people and joints."""
+    from posecap.engines.rtmo_onnx import RTMOOnnx
+    from tests.random_weights import mmpose
+
+    return RTMOOnnx(size="t", weights_from=str(mmpose.rtmo_onnx(folder / "rtmo-t.onnx"))), "detector"
+
+
 SWAPPED = """\
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +108,11 @@ pipeline = replace(
 """
 
 
-@pytest.mark.parametrize("make", [ultralytics_and_mmpose, onnx_alone], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make",
+    [ultralytics_and_mmpose, onnx_alone, pytest.param(rtmo_alone, marks=pytest.mark.slow)],
+    ids=lambda make: make.__name__,
+)
 def test_engines_are_swapped_and_a_film_goes_all_the_way(
     media: Path, tmp_path: Path, make: Callable[[Path], tuple[Any, Any]]
 ) -> None:
@@ -111,7 +123,7 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
 
     detector, estimator = make(tmp_path)
     both = ViCLIPEmbedder(weights_from=str(viclip.write(tmp_path / "viclip.safetensors")))
-    engines = (detector, estimator, both)
+    engines = [engine for engine in (detector, estimator, both) if engine != "detector"]
     rows = [small.KEPT, {**small.KEPT, "id": "again", "label": "falling", "end": 0.4}]
     manifest = small.manifest(tmp_path / "built", rows, media_root=media)
     (tmp_path / "built" / "pipeline.py").write_text(
@@ -126,7 +138,7 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
     built = small.build(manifest)
     assert built.report["counts"]["rows"]["kept"] == 2
     index = posecap.index(built.root).to_table().to_pylist()
-    assert {row["pose_model"] for row in index} == {estimator.name}
+    assert {row["pose_model"] for row in index} == {(detector if estimator == "detector" else estimator).name}
     assert {row["detector_model"] for row in index} == {detector.name}
     assert {row["video_dimension"] for row in index} == {both.dimension}
     weights = [word.rpartition(":")[0] for word in index[0]["weights"]]

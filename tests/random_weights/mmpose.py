@@ -1,8 +1,9 @@
-"""RTMPose and RTMDet with random weights, in the formats that OpenMMLab publishes.
+"""RTMPose, RTMDet and RTMO with random weights, in the formats that OpenMMLab publishes.
 
 rtmpose(path, size="t")                   checkpoint (.pth): old pickle with meta, state_dict, EMA and bookkeeping
 rtmpose_onnx(path, size="t")              what MMDeploy exports: input -> simcc_x, simcc_y
 rtmdet_onnx(path, size="n")               what MMDeploy exports: input -> dets, labels
+rtmo_onnx(path)                           what MMDeploy exports of the tiny network: input -> dets, keypoints
 
 The same size, joints and seed are the same network in both formats.
 """
@@ -188,26 +189,84 @@ def rtmdet_onnx(
     return _export(Detector(), torch.randn(1, 3, side, side), path, outputs=("dets", "labels"), axes=axes)
 
 
+def rtmo_network(seed: int = 0) -> Any:
+    """MMPose's own one-stage estimator, the tiny one, in eval mode, with its published configuration."""
+    ensure_mmpose()
+    import mmpose
+    from mmengine.config import Config
+    from mmengine.model.utils import revert_sync_batchnorm
+    from mmengine.registry import DefaultScope
+    from mmpose.models.builder import build_pose_estimator
+
+    configs = Path(mmpose.__file__).parent / ".mim/configs/body_2d_keypoint/rtmo/body7"
+    config = Config.fromfile(configs / "rtmo-t_8xb32-600e_body7-416x416.py")
+    config.model.init_cfg = config.model.backbone.init_cfg = None  # it would download the weights of its beginning
+    config.model.test_cfg.update(score_thr=_Suppression.SCORE, nms_thr=_Suppression.IOU)
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope("mmpose"):
+        network = revert_sync_batchnorm(build_pose_estimator(config.model))
+    network.cfg = config
+    pictures = 60 * _pictures(*config.input_size) + 115  # in grey levels, as this network takes them
+    _come_alive(network, lambda: network.head.forward(network.extract_feat(pictures)))
+    with torch.no_grad():
+        scores, boxes, *_ = network.head.forward(network.extract_feat(pictures))
+        for layer, answers in zip(network.head.head_module.out_cls, scores, strict=True):
+            _spread(layer, answers, mean=-0.5, deviation=0.03)
+        for layer, answers in zip(network.head.head_module.out_bbox, boxes, strict=True):
+            _spread(layer, answers, mean=1.5, deviation=0.03)  # the logarithm of sides in steps of the level
+    return network
+
+
+def rtmo_onnx(path: Path, *, seed: int = 0) -> Path:
+    """Any number of pictures, non-maximum suppression inside, rows of score 0 where a picture has fewer people than
+    another of its batch, marked. The head's steps are those of MMDeploy's export."""
+    network = rtmo_network(seed)
+    head, side = network.head, network.cfg.input_size[0]
+    network.switch_to_deploy()
+
+    class Estimator(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, pictures: torch.Tensor) -> Any:
+            from mmpose.structures.bbox import bbox_xyxy2cs
+
+            cls, boxes, _, visible, vectors = head.head_module(network.extract_feat(pictures))[:5]
+            scores, visible = (head._flatten_predictions(levels).sigmoid() for levels in (cls, visible))
+            boxes = head.decode_bbox(head._flatten_predictions(boxes), head.flatten_priors, head.flatten_stride)
+            vectors = head._flatten_predictions(vectors)
+            chosen = _Suppression.apply(boxes, scores.transpose(1, 2), 50)
+            picture, place = chosen[:, 0], chosen[:, 2]
+            dets = torch.cat([boxes, scores], -1)[picture, place][None]
+            cs = torch.cat(bbox_xyxy2cs(dets[..., :4], head.bbox_padding), -1)
+            joints = head.dcc.forward_test(vectors[picture, place][None], cs, head.flatten_priors[place][None])
+            return dets, torch.cat([joints, visible[picture, place][None, ..., None]], -1)
+
+    axes = {"dets": {1: "people"}, "keypoints": {1: "people"}}
+    return _export(Estimator(), torch.rand(1, 3, side, side) * 255, path, outputs=("dets", "keypoints"), axes=axes)
+
+
 class _Suppression(torch.autograd.Function):
     """ONNX's own operator, in the graph; torchvision's, while the graph is traced."""
 
     IOU, SCORE = 0.6, 0.05
 
     @staticmethod
-    def forward(ctx: Any, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, boxes: torch.Tensor, scores: torch.Tensor, most: int = 300) -> torch.Tensor:
         import torchvision
 
         kept = torchvision.ops.nms(boxes[0], scores[0, 0], _Suppression.IOU)
-        kept = kept[scores[0, 0, kept] > _Suppression.SCORE]
+        kept = kept[scores[0, 0, kept] > _Suppression.SCORE][:most]
         return torch.stack([torch.zeros_like(kept), torch.zeros_like(kept), kept], -1)
 
     @staticmethod
-    def symbolic(g: Any, boxes: Any, scores: Any) -> Any:
+    def symbolic(g: Any, boxes: Any, scores: Any, most: int = 300) -> Any:
         def constant(value: float, dtype: torch.dtype) -> Any:
             return g.op("Constant", value_t=torch.tensor([value], dtype=dtype))
 
         limits = (
-            constant(300, torch.int64),
+            constant(most, torch.int64),
             constant(_Suppression.IOU, torch.float32),
             constant(_Suppression.SCORE, torch.float32),
         )

@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from posecap.inference.onnx import OnnxGraph, OnnxNetwork, normalize, resize, sample, session_of
+from posecap.inference.onnx import OnnxGraph, OnnxNetwork, Outside, crop, normalize, resize, sample, session_of
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
@@ -110,11 +110,13 @@ def test_between_pixels_lies_their_mean() -> None:
     np.testing.assert_array_equal(got[0, :, 0], [26, 34])  # 33.5 goes to the even one
 
 
-def test_beyond_the_edge_it_is_black_or_more_of_the_same() -> None:
+def test_beyond_the_edge_it_is_black_grey_or_more_of_the_same() -> None:
     places = np.array([-2.0, -0.5, 0.0, 9.0, 9.5, 12.0])
     white = np.full((5, 10, 3), 200, np.uint8)
     black = sample(white, np.array([2.0]), places, outside="black")
     np.testing.assert_array_equal(black[0, :, 0], [0, 100, 200, 200, 100, 0])
+    grey = sample(white, np.array([2.0, 4.5]), places, outside="grey")
+    np.testing.assert_array_equal(grey[..., 0], [[114, 157, 200, 200, 157, 114], [114, 136, 157, 157, 136, 114]])
     edge = sample(white, np.array([2.0]), places, outside="edge")
     np.testing.assert_array_equal(edge[0, :, 0], [200] * 6)
 
@@ -136,16 +138,16 @@ def test_resizing_is_that_of_opencv(height: int, width: int) -> None:
     assert np.abs(resize(picture(), height=height, width=width).astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize(("outside", "level"), [("black", 0), ("grey", 114)])
 @pytest.mark.parametrize("centre", [(30.3, 20.7), (0.0, 0.0), (64.0, 70.0)])
-def test_warping_is_that_of_opencv(centre: tuple[float, float]) -> None:
+def test_warping_is_that_of_opencv(centre: tuple[float, float], outside: Outside, level: int) -> None:
     cv2 = pytest.importorskip("cv2")
     big = picture(48, 64)
     step = 0.37
     warp = np.array([[1 / step, 0, 24 - centre[0] / step], [0, 1 / step, 32 - centre[1] / step]])
-    expected = cv2.warpAffine(big, warp, (48, 64), flags=cv2.INTER_LINEAR).astype(int)
-    rows = (np.arange(64) - 32) * step + centre[1]
-    columns = (np.arange(48) - 24) * step + centre[0]
-    difference = np.abs(sample(big, rows, columns, outside="black").astype(int) - expected)
+    expected = cv2.warpAffine(big, warp, (48, 64), flags=cv2.INTER_LINEAR, borderValue=(level,) * 3).astype(int)
+    area = np.array([*centre, 48 * step, 64 * step], np.float32)
+    difference = np.abs(crop(big, area, height=64, width=48, outside=outside).astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.05
 

@@ -10,7 +10,7 @@ YOLO = [
     f"{family}{size}{kind}" for family in ("yolo26", "yolo11", "yolov8") for size in "nsmlx" for kind in ("", "-pose")
 ]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
-DETECTORS = [f"rtmdet-{size}-person-onnx" for size in "nm"]
+DETECTORS = [*(f"rtmdet-{size}-person-onnx" for size in "nm"), *(f"rtmo-{size}-onnx" for size in "tsml")]
 BLAZEPOSE = ["blazepose-detector", "blazepose-landmarks-full"]
 VIDEO = ["viclip-b16", "viclip-l14", "clip-vit-b16-openai", "clip-vit-l14-openai"]
 
