@@ -59,6 +59,11 @@ class Audit:
     near: Literal["compared", "recorded", "unknown"] = "compared"
 
     @property
+    def is_complete(self) -> bool:
+        """Whether near-duplicates are known of all clips."""
+        return self.near == "recorded" or (self.near == "compared" and self.signed == self.clips)
+
+    @property
     def checked(self) -> str:
         """What was looked at, in words."""
         looks = ["source videos", *(f"column {column}" for column in self.columns)]
@@ -152,8 +157,8 @@ MOST_COMPARED = 20_000
 """Clips up to which :func:`leaks_between` compares them itself: a minute or two on one core."""
 
 
-def leaks_between(location: Location, one: Collection[str], two: Collection[str]) -> tuple[tuple[Leak, ...], str]:
-    """Leaks between two groups of splits, and what was looked at, in words (:attr:`Audit.checked`).
+def leaks_between(location: Location, one: Collection[str], two: Collection[str]) -> Audit:
+    """An audit with only the leaks between two groups of splits.
 
     Near-duplicates among more than :data:`MOST_COMPARED` clips are those that `posecap duplicates` has recorded.
 
@@ -163,4 +168,4 @@ def leaks_between(location: Location, one: Collection[str], two: Collection[str]
     few = Dataset(location).index().count_rows() <= MOST_COMPARED
     found = audit(location) if few else audit_recorded(location)
     between = [leak for leak in found.leaks if leak.clips.keys() & set(one) and leak.clips.keys() & set(two)]
-    return tuple(between), found.checked
+    return replace(found, leaks=tuple(between))

@@ -43,7 +43,8 @@ PLAN_SCHEMA = pa.schema([*ROW_SCHEMA, pa.field("duplicate_of", pa.string()), pa.
 id; null for none."""
 FORMAT = "posecap.planning.plan/1"
 """Of the list of parts, a JSON object in the file's metadata: ``format``, ``parts`` (split, number, rows, digest of the
-rows; by row group) and ``bytes_per_part``."""
+rows; by row group), ``bytes_per_part``, and ``stratified``, the rule by which rows were divided, where the manifest has
+``stratify_by``."""
 PLAN_FILE = "plan.parquet"
 """The plan's file name in a dataset."""
 _KEY = b"posecap.planning.plan"
@@ -127,7 +128,8 @@ class Plan:
     """A plan on disk. Relative video paths start at ``media_root``; with ``""`` they stay relative.
 
     ``private`` has the URIs to fetch that are not public; without it, rows are fetched from the public ones.
-    ``bytes_per_part`` is the limit with which it was made; None for plans made before there was one.
+    ``bytes_per_part`` is the limit with which it was made; None for plans made before there was one. ``stratified`` is
+    the rule by which rows were divided with ``stratify_by``, in words; None where they were not.
     """
 
     path: Path
@@ -137,6 +139,7 @@ class Plan:
     """Of the file: reading it anew for each part takes 8 microseconds for every part that there is."""
     private: PrivateUris | None = None
     bytes_per_part: int | None = None
+    stratified: str | None = None
 
     def parts(self) -> Sequence[PlannedPart]:
         """Every part, ordered by split and number."""
@@ -231,9 +234,12 @@ def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None
         bytes_per_part = written.get("bytes_per_part")
         if not isinstance(bytes_per_part, int | None):
             raise TypeError(f"its bytes_per_part is {bytes_per_part!r}")
+        stratified = written.get("stratified")
+        if not isinstance(stratified, str | None):
+            raise TypeError(f"its rule of splits is {stratified!r}")
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    return Plan(path, media_root, tuple(parts), footer, private, bytes_per_part)
+    return Plan(path, media_root, tuple(parts), footer, private, bytes_per_part, stratified)
 
 
 def part_fingerprint(pipeline: str, part: PlannedPart) -> str:
@@ -244,8 +250,8 @@ def part_fingerprint(pipeline: str, part: PlannedPart) -> str:
 class PlanWriter:
     """Writes parts as row groups, in the order of their names, and their list into the file's metadata."""
 
-    def __init__(self, path: Path, *, bytes_per_part: int | None) -> None:
-        self._bytes_per_part = bytes_per_part
+    def __init__(self, path: Path, *, bytes_per_part: int | None, stratified: str | None = None) -> None:
+        self._bytes_per_part, self._stratified = bytes_per_part, stratified
         self._writer = pyarrow.parquet.ParquetWriter(
             path,
             PLAN_SCHEMA,
@@ -266,6 +272,8 @@ class PlanWriter:
         document: dict[str, Any] = {"format": FORMAT, "parts": self.parts}
         if self._bytes_per_part is not None:
             document["bytes_per_part"] = self._bytes_per_part
+        if self._stratified is not None:
+            document["stratified"] = self._stratified
         listed = json.dumps(document, separators=(",", ":"))
         self._writer.add_key_value_metadata({_KEY: listed.encode()})
         self._writer.close()
@@ -558,8 +566,8 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
     gets its name only when it is complete.
 
     Args:
-        built: the plan of the dataset so far; its ``bytes_per_part`` holds where the manifest states none. Nothing need
-            be there.
+        built: the plan of the dataset so far; its ``bytes_per_part`` holds where the manifest states none, and its
+            splits where the manifest has ``stratify_by``. Nothing need be there.
         near: groups of near-duplicates of the dataset so far (:func:`posecap.duplicates.read_groups`), which stay in
             one split (:func:`posecap.manifest.auto_split.row_splits`); None where none are known.
 
@@ -574,13 +582,14 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
     private = PrivateUris()
     try:
         with closing(RowSpool(folder)) as spool:
-            splits = row_splits(manifest, near)
+            rule = _stratified(manifest)
+            splits = row_splits(manifest, near, None if rule is None else _splits_of(built, rule))
             for batch in read_tables(manifest, private):
                 spool.add(splits(batch))
             spool.deduplicate()
         _check_parts(spool.counts, manifest)
         size = PartSize(manifest.rows_per_part, _bytes_per_part(manifest, built), manifest.store_video)
-        with closing(PlanWriter(folder / PLAN_FILE, bytes_per_part=size.size_bytes)) as writer:
+        with closing(PlanWriter(folder / PLAN_FILE, bytes_per_part=size.size_bytes, stratified=rule)) as writer:
             for split in sorted(spool.counts):
                 for number, rows in enumerate(spool.parts(split, size)):
                     if len(writer.parts) == MOST_PARTS:
@@ -592,6 +601,29 @@ def make_plan(manifest: Manifest, destination: Path, *, built: Path | None = Non
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return open_plan(destination, media_root=manifest.media_root, private=private)
+
+
+def _stratified(manifest: Manifest) -> str | None:
+    """The rule by which a manifest's rows are stratified, in words; None where they are not."""
+    rule = manifest.auto_split
+    if rule is None or rule.stratify_by == "none":
+        return None
+    ratios = "/".join(f"{name} {share:.9g}" for name, share in rule.ratios)
+    return f"{rule.stratify_by}; {ratios}; seed {rule.seed}; {', '.join(rule.group_by)}"
+
+
+def _splits_of(built: Path | None, rule: str) -> dict[str, str]:
+    """Splits by URI of an earlier plan that was made by the same rule; none of another, a damaged one or no plan."""
+    if built is None or not built.is_file():
+        return {}
+    try:
+        plan = open_plan(built, media_root="")
+        if plan.stratified != rule:
+            return {}
+        columns = plan.columns(["uri", "split"])
+    except PlanError:  # it is replaced by the new plan
+        return {}
+    return dict(zip(columns["uri"].to_pylist(), columns["split"].to_pylist(), strict=True))
 
 
 def _bytes_per_part(manifest: Manifest, built: Path | None) -> int | None:

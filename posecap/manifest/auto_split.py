@@ -7,8 +7,16 @@ first column that has one, or the row's URI. So adding rows moves no others, whe
 a new row joins two groups into one, or comes before the first row of a group that goes by several names.
 
 The shares of splits, and of each label in them, are those that are asked for on average: with n groups of a label, the
-share p of a split varies by the square root of p(1 - p)/n. Folders of few videos are better divided by
-`posecap manifest folder --split`, which looks at labels and writes splits into the table.
+share p of a split varies by the square root of p(1 - p)/n. No rule can do better that looks at the table alone and
+whose rows never move, whatever others are added: such a rule knows nothing of a group but the group itself.
+
+``stratify_by: label`` looks at the dataset's earlier plan, too. Groups of which a row is in it stay in that row's
+split, and each new one goes to the split that lacks most rows of its commonest label. So the first plan divides every
+label as its groups allow, and rows that are added later move none, but where a new row or near-duplicate joins groups
+of several splits: these go to the split of the first of their rows in the table. Another seed, other ratios or other
+columns divide all rows anew. What it gives follows from the table and from what was planned before: where the same
+splits are wanted in another place, take the plan along, or write splits into the table, as `posecap manifest folder
+--split` does.
 """
 
 from __future__ import annotations
@@ -81,7 +89,9 @@ def _values(manifest: Manifest, column: str) -> Iterator[tuple[list[str], list[s
             raise ManifestError(f"{what}; write a column that every table has, or leave it out") from error
 
 
-def row_splits(manifest: Manifest, near: Any = None) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
+def row_splits(
+    manifest: Manifest, near: Any = None, known: Mapping[str, str] | None = None
+) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
     """What puts the split into batches of rows; it takes all of a manifest's, in order.
 
     With ``split: auto`` every row gets one. With given splits rows keep theirs, but where the manifest says
@@ -90,6 +100,7 @@ def row_splits(manifest: Manifest, near: Any = None) -> Callable[[pa.RecordBatch
 
     Args:
         near: the groups of near-duplicates that are known (:func:`posecap.duplicates.read_groups`); None for none.
+        known: splits by URI of an earlier plan with the same rule, which ``stratify_by`` keeps; None for none.
 
     Raises:
         ManifestError: a table cannot be read, or lacks a column of ``group_by``.
@@ -100,9 +111,9 @@ def row_splits(manifest: Manifest, near: Any = None) -> Callable[[pa.RecordBatch
         if manifest.near_duplicates != "one_split" or not group_of_uri:
             return lambda batch: batch
         return _InOrder(_in_one_split(manifest, group_of_uri))
-    if not rule.group_by and not group_of_uri:
+    if not rule.group_by and not group_of_uri and rule.stratify_by == "none":
         return lambda batch: _with_splits(batch, [split_of(uri, rule) for uri in batch.column("uri").to_pylist()])
-    return _InOrder(_grouped(manifest, rule, group_of_uri))
+    return _InOrder(_grouped(manifest, rule, group_of_uri, known or {}))
 
 
 class _InOrder:
@@ -142,14 +153,18 @@ def _near_uris(near: Any) -> dict[str, str]:
     return {uri: find(uri) for uri in leader}
 
 
-def _grouped(manifest: Manifest, rule: AutoSplit, group_of_uri: dict[str, str]) -> list[str]:
+def _grouped(manifest: Manifest, rule: AutoSplit, group_of_uri: dict[str, str], known: Mapping[str, str]) -> list[str]:
     """The split of every row of a manifest, in order."""
     names: list[int] = []
     links: list[list[int]] = [[]]
+    labels: list[str] = []
+    planned: list[str | None] = []
     for batch in read_tables(manifest):
         for uri in batch.column("uri").to_pylist():
             links[0].append(_hash(group_of_uri.get(uri, uri)))
             names.append(_hash(uri, rule.seed))
+            planned.append(known.get(uri))
+        labels += [label or "" for label in batch.column("label").to_pylist()]
     named = np.zeros(len(names), np.bool_)
     for column in rule.group_by:
         values = [value for _, batch in _values(manifest, column) for value in batch]
@@ -158,8 +173,15 @@ def _grouped(manifest: Manifest, rule: AutoSplit, group_of_uri: dict[str, str]) 
             if value is not None and not named[row]:
                 names[row], named[row] = _hash(f"{column}\n{value}", rule.seed), True
     first = _first_rows(len(names), [np.array(link, np.uint64) for link in links])
-    split = {row: _split(names[row], rule) for row in np.unique(first).tolist()}
-    return [split[row] for row in first.tolist()]
+    if rule.stratify_by == "label":
+        groups = [f"{names[row]:016x}" for row in first.tolist()]
+        kept: dict[str, str] = {}
+        for group, split in zip(groups, planned, strict=True):
+            if split is not None:
+                kept.setdefault(group, split)
+        return stratified(groups, labels, rule, kept)
+    divided = {row: _split(names[row], rule) for row in np.unique(first).tolist()}
+    return [divided[row] for row in first.tolist()]
 
 
 def stratified(groups: Sequence[str], labels: Sequence[str], rule: AutoSplit, known: Mapping[str, str]) -> list[str]:

@@ -23,10 +23,11 @@ The keys::
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
     keep_intermediates: perception # what a later build goes on from without the videos; none to store nothing
     filter: jitter < 0.02          # optional; clips for which it does not hold are rejected: posecap/shards/where.py
-    split: given                   # given by tables, or auto (posecap.manifest.auto_split) with the three keys below
+    split: given                   # given by tables, or auto (posecap.manifest.auto_split) with the four keys below
     split_ratios: 0.8/0.1/0.1      # of train, val and test; two numbers are train and test; or train 0.8/dev 0.2
     split_seed: 0                  # a whole number; another divides otherwise
     group_by: person, camera       # columns of the tables; rows with one value of any of them stay in one split
+    stratify_by: none              # or label: each label's share of every split as near to the ratios as groups allow
     near_duplicates: keep_all      # or one_split, for given splits: see posecap.manifest.auto_split
 """
 
@@ -118,11 +119,14 @@ class AutoSplit:
         ratios: names of splits, each with its share; the shares sum to 1.
         seed: another one divides otherwise.
         group_by: columns of the tables.
+        stratify_by: ``label`` divides the rows of each label by the ratios, and leaves rows of an earlier plan in
+            their splits.
     """
 
     ratios: tuple[tuple[str, float], ...]
     seed: int = 0
     group_by: tuple[str, ...] = ()
+    stratify_by: Literal["none", "label"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +208,9 @@ def _auto_split(keys: Keys) -> AutoSplit | None:
     written = keys.text("split_ratios", LINE, _RATIOS, default="")
     seed = keys.whole("split_seed", 0, 999_999_999_999, default=0)
     columns = keys.text("group_by", LINE, "columns of the tables with commas between them", default="")
-    for key, value in {"split_ratios": written, "split_seed": seed, "group_by": columns}.items():
+    stratify_by = cast(Literal["none", "label"], keys.word("stratify_by", ("none", "label"), default="none"))
+    given = {"split_ratios": written, "split_seed": seed, "group_by": columns, "stratify_by": stratify_by != "none"}
+    for key, value in given.items():
         if value and not is_auto:
             raise keys.wrong(key, "'split: auto' as well: without it the tables give the splits")
     if not is_auto:
@@ -214,7 +220,7 @@ def _auto_split(keys: Keys) -> AutoSplit | None:
     except ValueError:
         raise keys.wrong("split_ratios", _RATIOS) from None
     named = tuple(dict.fromkeys(name.strip() for name in columns.split(",") if name.strip()))
-    return AutoSplit(ratios=ratios, seed=seed, group_by=named)
+    return AutoSplit(ratios=ratios, seed=seed, group_by=named, stratify_by=stratify_by)
 
 
 # What ``split_ratios`` may be, for messages.

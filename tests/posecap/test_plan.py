@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from contextlib import closing
 from dataclasses import replace
 from io import StringIO
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, Table
+from posecap.manifest.manifest_file import AutoSplit, Manifest, ManifestError, StoreVideo, Table
 from posecap.plan import (
     PLAN_SCHEMA,
     PartSize,
@@ -303,6 +304,23 @@ def test_rows_that_are_rejected_anyway_take_no_bytes(tmp_path: Path) -> None:
     text = HEADER + "v,0,10,,train,,\n" * 5 + "w,1:30,,,train,,\n"
     found = replace(manifest(tmp_path, text, rows_per_part=100), bytes_per_part=2_000_000, store_video="clip")
     assert sizes(make_plan(found, tmp_path / "plan.parquet")) == [6]
+
+
+def test_what_is_stratified_keeps_the_splits_of_the_earlier_plan(tmp_path: Path) -> None:
+    def splits(rows: list[str], *, seed: int = 0) -> dict[str, str]:
+        text = "id,video,label\n" + "".join(f"{row}\n" for row in rows)
+        rule = AutoSplit(ratios=(("train", 0.5), ("test", 0.5)), seed=seed, stratify_by="label")
+        found = replace(manifest(tmp_path, text), auto_split=rule)
+        path = tmp_path / "plan.parquet"
+        return {one.row.row_id: one.row.split for one in all_rows(make_plan(found, path, built=path))}
+
+    rows = [f"{number},{number}.mp4,{'ab'[number % 2]}" for number in range(20)]
+    first = splits(rows)
+    assert Counter(first.values()) == {"train": 10, "test": 10}
+    more = splits([f"x{number},x{number}.mp4,a" for number in range(10)] + rows)
+    assert {name: more[name] for name in first} == first
+    assert splits([row.replace("a", "c") for row in rows]) == first  # a label is edited
+    assert splits(rows, seed=1) != first
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 100])

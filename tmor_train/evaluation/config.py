@@ -63,6 +63,9 @@ class TaskConfig:
     ``part`` is what the metrics are of. ``holdout``: of the benchmark's own validation part, trained on all of the
     train part; where it has none, of the clips that ``holdout`` takes out of the train part, trained on the rest. So
     settings can be compared without the test part.
+
+    ``leaks`` is what is done where footage of a posecap dataset's test part stands in its train part, too:
+    :class:`~tmor_train.evaluation.task.LeakError`, or a note beside every metric.
     """
 
     benchmark: str | None = None
@@ -70,6 +73,7 @@ class TaskConfig:
     folder: str | None = None
     part: Literal["test", "holdout"] = "test"
     holdout: HoldOut = field(default_factory=HoldOut)
+    leaks: Literal["refuse", "note"] = "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)

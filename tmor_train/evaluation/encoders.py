@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posecap.duplicates import keys_near
+from posecap.shards import ShardError
+from posecap.storage import StorageError
 from tmor_train.backbones.unik import UNIK
 from tmor_train.benchmarks import Recordings
 from tmor_train.configuration import from_json
@@ -25,7 +29,7 @@ from tmor_train.data.loader import seed_of
 from tmor_train.data.provenance import SeenClips
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
-from tmor_train.evaluation.task import FrameTask, Task
+from tmor_train.evaluation.task import SHARDS, FrameTask, Task
 from tmor_train.methods.base import MethodSettings
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.pretrained.loading import load
@@ -203,17 +207,51 @@ def seen_notes(task: Task | FrameTask, source: Source | None, folder: str | None
     trained, or takes no part (``source`` None).
 
     Clips are compared where its checkpoint recorded those that it was trained on; else the names of its data with the
-    benchmark's, whose files lie in ``folder``.
+    benchmark's, whose files lie in ``folder``. Where both the benchmark and what it was trained on are posecap
+    datasets, footage is compared, too.
     """
     if source is None or source.sha256 is None:
         return ()
     parts = (("measured", _motions(task.test)), ("train", _motions(task.train)))
+    near = _near_notes(task, source.config, folder)
     if source.seen is not None:
-        return tuple(note for part, motions in parts for note in _overlap(part, motions, source.seen))
+        return (*(note for part, motions in parts for note in _overlap(part, motions, source.seen)), *near)
     known = [] if source.config is None else trained_names(task.benchmark.name, folder, source.config)
-    return tuple(f"the encoder was pre-trained: {what}" for what in known) or (
+    by_name = tuple(f"the encoder was pre-trained: {what}" for what in known) or (
         "which clips the encoder was pre-trained on, its checkpoint does not record",
     )
+    return (*by_name, *near)
+
+
+def _near_notes(task: Task | FrameTask, config: Mapping[str, Any] | None, folder: str | None) -> tuple[str, ...]:
+    """A note on measured clips that show what the encoder was pre-trained on, by signature, file and time; none where
+    there are none, the benchmark is no posecap dataset, or its clips were left out of the training (``apart_from``)."""
+    if task.benchmark.name != SHARDS or folder is None or config is None:
+        return ()
+    data = config["data"]
+    here = Path(folder).resolve()
+    others = tuple(one for one in data["shards"] if "://" in one or Path(one).resolve() != here or not data["split"])
+    apart = any("://" not in one and Path(one).resolve() == here for one in data.get("apart_from", ()))
+    if not others or apart:
+        return ()
+    try:
+        near = _near_keys(folder, others, data["split"])
+    except (ShardError, StorageError, OSError) as error:
+        return (f"whether the encoder was pre-trained on footage of measured clips is not known: {error}",)
+    motions = _motions(task.test)
+    count = int(np.isin(motions.clips.key_N, sorted(near)).sum())
+    if not count:
+        return ()
+    return (
+        f"the encoder was pre-trained on footage of {count:,} of the {len(motions):,} measured clips, by signature, "
+        f"file and time; pre-training with --set data.apart_from={folder} leaves it out",
+    )
+
+
+@lru_cache(maxsize=8)
+def _near_keys(folder: str, shards: tuple[str, ...], split: str | None) -> frozenset[str]:
+    """:func:`posecap.duplicates.keys_near`, once for all measurements of a run."""
+    return keys_near(folder, *shards, split=split)
 
 
 def _motions(part: MotionSet | Recordings) -> MotionSet:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from posecap.leakage import leaks_between
 from tmor_train.benchmarks import Benchmark, FrameParts, Parts, Recordings, benchmark
+from tmor_train.benchmarks.base import VALIDATION_WORDS
 from tmor_train.configuration import nearest
 from tmor_train.data import MotionSet
 from tmor_train.data.dataset import NOT_KNOWN, Floats, Numbers
@@ -26,6 +27,10 @@ _HELD = "measured on a part of the train {} that was held out, not on the test p
 
 class TaskError(ValueError):
     """No benchmark is named, its files are missing, or it is of the wrong kind; the message says what to do."""
+
+
+class LeakError(TaskError):
+    """Footage of the test part stands in the train part, too; the message says how to divide or allow it."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,6 +67,7 @@ def task_of(config: TaskConfig) -> Task:
     Raises:
         TaskError: no benchmark or folder is named, the protocol is unknown, files are missing, it is not about
             clips, there is one clip to train on, or there are too few of them to hold one out.
+        LeakError: footage of the test part of a posecap dataset stands in its train part, and ``leaks`` is ``refuse``.
         tmor_train.benchmarks.UnknownBenchmarkError: there is no benchmark of that name.
         DamagedFileError: a file is not as published.
     """
@@ -84,7 +90,7 @@ def task_of(config: TaskConfig) -> Task:
         train=parts.train,
         test=parts.test,
         validation=parts.validation,
-        notes=_leaks(chosen, folder),
+        notes=_leaks(chosen, folder, config),
         inputs=recorder.inputs,
     )
     if config.part == "test":
@@ -99,19 +105,35 @@ def task_of(config: TaskConfig) -> Task:
     return replace(task, train=train, test=test, notes=notes)
 
 
-def _leaks(chosen: Benchmark, folder: Path) -> tuple[str, ...]:
-    """A note on footage of a posecap dataset that stands in its train and its test part; none where there is none, and
-    of other benchmarks, whose splits are their publishers'."""
+def _leaks(chosen: Benchmark, folder: Path, config: TaskConfig) -> tuple[str, ...]:
+    """A note on footage of a posecap dataset that stands in the part that is measured, and in one that is trained or
+    chosen on, too, or on what was not compared; none where all was and there is none, and of other benchmarks, whose
+    splits are their publishers'.
+
+    Raises:
+        LeakError: there is some, and the configuration refuses it.
+    """
     if chosen.name != SHARDS:
         return ()
-    leaks, checked = leaks_between(folder, ("train",), ("test",))
-    if not leaks:
-        return ()
-    tested = sum(leak.clips["test"] for leak in leaks)
-    return (
-        f"footage of {tested:,} test clips, or of their source videos, stands in the train part, too, so that what was "
-        f"trained on is measured: `posecap leakage` lists {len(leaks):,} (checked: {checked})",
+    chosen_on = VALIDATION_WORDS if config.part == "test" else ()
+    measured = ("test",) if config.part == "test" else VALIDATION_WORDS
+    found = leaks_between(folder, ("train", *chosen_on), measured)
+    if not found.leaks:
+        return (
+            () if found.is_complete else (f"footage that stands in several splits was looked for by {found.checked}",)
+        )
+    clips = sum(count for leak in found.leaks for split, count in leak.clips.items() if split in measured)
+    note = (
+        f"footage of {clips:,} measured clips, or of their source videos, stands in the train or validation part, too, "
+        f"so that what was trained on is measured: `posecap leakage` lists {len(found.leaks):,} (checked: "
+        f"{found.checked})"
     )
+    if config.leaks == "refuse":
+        raise LeakError(
+            f"{folder}: {note}; divide it anew with 'split: auto' in its manifest, or measure all the same, with this "
+            "as a note, by --set task.leaks=note"
+        )
+    return (note,)
 
 
 class ChosenBenchmark(NamedTuple):

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 import tmor_train
-from tests import gestures, skeletons
+from tests import gestures, planted, skeletons
 from tmor_train.configuration import as_json, changed
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch
 from tmor_train.data.augment import Flip, Noise
 from tmor_train.data.dataset import from_clips
-from tmor_train.evaluation.config import ScratchConfig, StartConfig, TTAConfig
+from tmor_train.data.provenance import SeenClips
+from tmor_train.evaluation.config import ScratchConfig, StartConfig, TaskConfig, TTAConfig
 from tmor_train.evaluation.encoders import (
     EncoderNotFoundError,
     Source,
@@ -21,8 +22,10 @@ from tmor_train.evaluation.encoders import (
     features_of,
     load_encoder,
     scratch_like,
+    seen_notes,
     tta_features,
 )
+from tmor_train.evaluation.task import task_of
 from tmor_train.methods import AimCLR, CrosSCLR
 from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
 from tmor_train.training.checkpoint import CheckpointError
@@ -195,3 +198,25 @@ def test_new_weights_of_an_encoder_that_a_method_builds_itself_are_not_made() ->
     for method, known in ((None, True), (AimCLR(), True), (CrosSCLR(), False)):
         trained = replace(encoder, config=as_json(PretrainConfig(recipe="some", about="", method=method)))
         assert (scratch_like(trained) is not None) == known
+
+
+def test_measured_clips_of_footage_that_was_trained_on_are_told(tmp_path: Path) -> None:
+    apart = {**dict.fromkeys(planted.ROWS, "train"), "alone": "test", "copied": "test", "copy": "test"}
+    planted.build(tmp_path / "measured", apart)
+    planted.build(tmp_path / "other", {name: "train" for name in planted.ROWS if name in ("copy", "one-day")})
+    task = task_of(TaskConfig(benchmark="shards", folder=str(tmp_path / "measured")))
+    data = {"shards": [str(tmp_path / "other")], "sets": [], "split": "train", "apart_from": []}
+
+    def notes(**changed: object) -> tuple[str, ...]:
+        config = {"data": {**data, **changed}, "objective": {"w_mt": 0.0}}
+        seen = SeenClips.of(task.train.select(np.zeros(0, np.int64)), captions=False)
+        return seen_notes(task, Source("a.pt (ema)", "ab" * 32, config, seen), str(tmp_path / "measured"))
+
+    (note,) = notes()
+    assert note.startswith(
+        "the encoder was pre-trained on footage of 2 of the 3 measured clips, by signature, file and"
+    )
+    assert notes(apart_from=[str(tmp_path / "measured")]) == notes(shards=[]) == notes(split="val") == ()
+    assert notes(shards=[str(tmp_path / "measured")]) == ()  # its own parts are compared before anything is measured
+    (unknown,) = notes(shards=[str(tmp_path / "gone")])
+    assert unknown.startswith("whether the encoder was pre-trained on footage of measured clips is not known: ")

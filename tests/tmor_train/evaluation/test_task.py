@@ -9,7 +9,7 @@ import pytest
 from tests import acted, gestures, planted
 from tmor_train.benchmarks import BENCHMARKS, FrameParts, Missing, Parts, UnknownBenchmarkError
 from tmor_train.evaluation.config import HoldOut, TaskConfig
-from tmor_train.evaluation.task import TaskError, benchmark_of, frame_task_of, held_out, selected, task_of
+from tmor_train.evaluation.task import LeakError, TaskError, benchmark_of, frame_task_of, held_out, selected, task_of
 
 SOME = TaskConfig(benchmark="gestures", folder="anywhere")
 RECORDINGS = TaskConfig(benchmark="acted", folder="anywhere")
@@ -208,12 +208,30 @@ def test_a_benchmark_of_clips_has_no_frames(demo_shards: Path) -> None:
         frame_task_of(TaskConfig(benchmark="shards", folder=str(demo_shards)))
 
 
-def test_leaks_between_train_and_test_are_noted_beside_every_metric(tmp_path: Path) -> None:
+def test_leaks_between_train_and_test_are_refused_or_noted_beside_every_metric(tmp_path: Path) -> None:
+    planned = TaskConfig(benchmark="shards", folder=str(tmp_path))
     planted.build(tmp_path)
-    task = task_of(TaskConfig(benchmark="shards", folder=str(tmp_path)))
-    (note,) = task.notes
-    assert note.startswith("footage of 4 test clips, or of their source videos, stands in the train part, too")
+    with pytest.raises(LeakError, match=r"footage of 4 measured clips, .* --set task\.leaks=note"):
+        task_of(planned)
+    (note,) = task_of(replace(planned, leaks="note")).notes
+    assert note.startswith("footage of 4 measured clips, or of their source videos, stands in the train or validation")
     assert note.endswith("lists 4 (checked: source videos, near-duplicates by signatures)")
-    sound = {name: split for name, split in planted.SPLITS.items() if name in ("alone", "one-day", "next-day")}
-    planted.build(tmp_path / "sound", {**dict.fromkeys(planted.ROWS, "train"), **sound, "long-1": "train"})
-    assert task_of(TaskConfig(benchmark="shards", folder=str(tmp_path / "sound"))).notes == ()
+
+
+SOUND = {**dict.fromkeys(planted.ROWS, "train"), "alone": "test", "next-day": "test"}
+
+
+def test_without_leaks_there_is_no_note_unless_something_was_not_compared(tmp_path: Path) -> None:
+    planted.build(tmp_path / "signed", SOUND)
+    assert task_of(TaskConfig(benchmark="shards", folder=str(tmp_path / "signed"))).notes == ()
+    planted.build(tmp_path / "bare", SOUND, signed=False)
+    (note,) = task_of(TaskConfig(benchmark="shards", folder=str(tmp_path / "bare"))).notes
+    assert note.endswith("was looked for by source videos, no near-duplicates, as no clip has a signature")
+
+
+def test_what_settings_are_chosen_on_leaks_like_what_is_trained_on(tmp_path: Path) -> None:
+    planted.build(tmp_path, {**SOUND, "one-day": "test", "next-day": "train", "copied": "val", "copy": "test"})
+    config = TaskConfig(benchmark="shards", folder=str(tmp_path))
+    with pytest.raises(LeakError, match="footage of 1 measured clips"):
+        task_of(config)
+    assert len(task_of(replace(config, part="holdout")).notes) == 1  # that of the hold-out: the test part is not read
