@@ -32,9 +32,9 @@ from tmor_train.clustering.dbscan import dbscan, dbscan_faiss, dbscan_near_cells
 from tmor_train.clustering.neighbours import adaptive_eps
 
 MIN_SAMPLES = 4
-"""DBSCAN's own parameter; a free choice, as the next."""
+"""DBSCAN's own parameter: SpCL's."""
 DIMENSIONS = 256
-"""Of an embedding."""
+"""Of an embedding: those of the backbones."""
 MILLION = 1_000_000
 
 
@@ -136,12 +136,14 @@ def search(method: str, eps: float, probes: int) -> Callable[[np.ndarray], np.nd
 
 
 def eps_for(embeddings: np.ndarray) -> float:
+    """A radius for DBSCAN, the same for all methods."""
     # Distances are of cosines: the methods take embeddings as they are, and normalise them within the time measured.
     return adaptive_eps(normalize(embeddings), min_samples=MIN_SAMPLES, sample=1000)
 
 
 def made_up_embeddings(size: int, fill: int) -> np.ndarray:
-    """(size, DIMENSIONS) float32. Centres have length 1, points lie about 0.88 away from theirs. Free choices.
+    """(size, DIMENSIONS) float32. Centres have length 1, points lie about 0.88 away from theirs: our choice, at which
+    clusters are near each other but apart.
 
     Where `fill` is less than DIMENSIONS, points are made in so many dimensions, scaled to length 1 and turned into a
     random subspace; noise of about a tenth of that length is added in all dimensions.

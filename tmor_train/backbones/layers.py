@@ -46,7 +46,9 @@ TEMPORAL_KERNEL = 9
 _EMBEDDING = 4  # the attention of a unit of C' output channels works on C' / 4 channels, as in both released codes
 
 _WORTH_IT = 0.65
-"""The transforms are used if they need less than this share of the plain convolution's products; measured on a CPU."""
+"""The transforms are used if they need less than this share of the plain convolution's products. Chosen on two Intel
+cores with AMX, for the training steps of docs/results/train.md. Up to which share they win depends on the processor and
+on what else it does: ``benchmarks/estimates.py`` prints it (0.25 on a core of an AMD EPYC that other programs used)."""
 
 
 class TemporalConvolution(nn.Conv2d):

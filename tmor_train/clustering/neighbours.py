@@ -20,10 +20,11 @@ MEASURED_AT_ONCE = 8192
 """Pairs whose distances are computed in one operation."""
 
 SHARES = (1 / 4, 1 / 8, 1 / 16)
-"""Shares K / D of the dimensions that a prefilter may keep, in the order in which they are tried."""
+"""Shares K / D of the dimensions that a prefilter may keep, in the order in which they are tried. These, the next three
+and the estimates below decide how fast pairs are found, not which. They are our choice: with half of the dimensions
+little is saved, and a few blocks and rows estimate a share well enough."""
 TRIED_BLOCKS = 6
-"""Pairs of blocks on which a prefilter is tried. This and the next two are free choices; like the estimates below, they
-decide how fast pairs are found, not which."""
+"""Pairs of blocks on which a prefilter is tried."""
 TRIED_ROWS = 512
 """At most so many rows of each block are used for that."""
 SAMPLED = 2048
@@ -32,20 +33,25 @@ SAMPLED = 2048
 # The estimated time of a block with a prefilter, as a multiple of the time that its product of all D dimensions takes,
 # is OVERHEAD + K / D + MEASURING * (share of its pairs that are left to be measured).
 OVERHEAD = 0.1
-"""Time of comparing the scores of a block with the bounds."""
+"""Time of comparing the scores of a block with the bounds: 0.02 by ``benchmarks/estimates.py`` on a core of an AMD
+EPYC, and a reserve, as the pairs that pass are gathered as well."""
 MEASURING = 500.0
-"""Time of measuring one pair in float64, divided by the time of its product in a block."""
+"""Time of measuring one pair in float64, divided by the time of its product in a block: 679 by the same run; on another
+processor it is another number of this size."""
 WORTH = 0.85
-"""A prefilter whose estimated time is not below this is not used."""
+"""A prefilter whose estimated time is not below this is not used: our choice, as a smaller saving is less than what the
+two numbers above may be off."""
 
 SPARE = 4
 """So many more candidates than neighbours are measured exactly, since the product in low precision may rank rows at
-nearly the same distance in the wrong order; how many is a free choice."""
+nearly the same distance in the wrong order. How many is our choice: a row is missed only where more than these are as
+near within the products' error."""
 SCORES_AT_ONCE = 2**24
 """Numbers in a matrix of scores that is computed at once, which bounds memory: 64 MiB of float32."""
 
 ROUNDS = 4
-"""Iterations of k-means; this and the next are free choices, since cells need not be good ones."""
+"""Iterations of k-means. This and the next are our choice; cells need not be good ones, as they change the speed alone
+(in an exact search)."""
 SAMPLED_PER_CELL = 32
 """Rows per cell from which the centres are learned."""
 ROWS_AT_ONCE = 16_384

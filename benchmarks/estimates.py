@@ -1,0 +1,107 @@
+"""The numbers by which tmor_train chooses the faster of two ways of computing the same, measured on this machine.
+
+    python benchmarks/estimates.py [--repeats 15]
+
+For ``tmor_train/clustering/neighbours.py``, on blocks of 1536 rows of 256 numbers as a search on a CPU has them:
+``OVERHEAD``, the time of comparing a block's scores with bounds, and ``MEASURING``, that of measuring one pair in
+float64, each as a multiple of the time that the product of a block, or of one pair of it, takes. For
+``tmor_train/backbones/layers.py``: each convolution along time of the backbones at several lengths, the share of its
+products that Fourier transforms need, and their time as a share of the plain convolution's; ``_WORTH_IT`` is a share
+up to which they win.
+
+One thread; the median over the repeats of CPU seconds, which other programs change little.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from statistics import median
+from time import process_time
+
+# One thread, which the libraries read when they are imported.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from measuring import parser_of  # noqa: E402
+
+from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS, TemporalConvolution  # noqa: E402
+from tmor_train.clustering.blockwise import BLOCK_SIZE_CPU, BlockProducts, at_least, normalize  # noqa: E402
+from tmor_train.clustering.neighbours import MEASURED_AT_ONCE, MEASURING, OVERHEAD  # noqa: E402
+
+DIMENSIONS = 256
+"""Of an embedding."""
+LENGTHS = (16, 32, 64, 150)
+"""Frames of a clip: those of the recipes."""
+CLIPS, JOINTS = 8, 17
+"""Of a batch: our choice, large enough for matrix products at full speed."""
+
+
+def seconds_of(run: Callable[[], object], repeats: int) -> float:
+    """Median CPU seconds of a call, after one that is not counted."""
+    run()
+    taken = []
+    for _ in range(repeats):
+        since = process_time()
+        run()
+        taken.append(process_time() - since)
+    return median(taken)
+
+
+def clustering(repeats: int) -> str:
+    """OVERHEAD and MEASURING as measured, beside those that the code has."""
+    rows = 2 * BLOCK_SIZE_CPU
+    vectors = normalize(np.random.default_rng(0).standard_normal((rows, DIMENSIONS)).astype(np.float32))
+    products = BlockProducts(vectors.unit_ND, block_size=BLOCK_SIZE_CPU)
+    left, right = torch.arange(BLOCK_SIZE_CPU), torch.arange(BLOCK_SIZE_CPU, rows)
+    product = seconds_of(lambda: products(left, right), repeats)
+    scores = products(left, right)
+    compared = seconds_of(lambda: at_least(scores, 0.9), repeats)
+    some = torch.randint(rows, (2, MEASURED_AT_ONCE))
+    measured = seconds_of(lambda: vectors.distances(some[0], some[1]), repeats)
+    overhead, measuring = compared / product, measured / MEASURED_AT_ONCE / (product / BLOCK_SIZE_CPU**2)
+    return (
+        f"OVERHEAD {overhead:.2f} (in the code {OVERHEAD:g}), MEASURING {measuring:.0f} (in the code {MEASURING:g}); "
+        f"a block's product takes {1000 * product:.1f} ms"
+    )
+
+
+def convolutions(length: int, repeats: int) -> list[str]:
+    """A line for each kind of convolution of the backbones at ``length`` frames (halved behind each stride)."""
+    lines, frames, known = [], length, set[tuple[int, int, int]]()
+    for number, width in enumerate(WIDTHS, 1):
+        stride = 2 if number in STRIDED else 1
+        if (width, stride, frames) not in known:
+            known.add((width, stride, frames))
+            lines.append(convolution(width, stride, frames, repeats))
+        frames = -(-frames // stride)
+    return lines
+
+
+def convolution(width: int, stride: int, frames: int, repeats: int) -> str:
+    """Share of products and of time, without gradients."""
+    layer = TemporalConvolution(width, width, kernel=TEMPORAL_KERNEL, stride=stride)
+    x = torch.randn(CLIPS, width, frames, JOINTS).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        plain = seconds_of(lambda: super(TemporalConvolution, layer).forward(x), repeats)
+        transformed = seconds_of(lambda: layer._by_frequencies(x), repeats)
+    return (
+        f"  {frames:4} frames, {width:3} channels, stride {stride}: {layer._share(frames):.2f} of the products, "
+        f"{transformed / plain:.2f} of the time"
+    )
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--repeats", type=int, default=15, help="of each call (default: %(default)s)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(clustering(options.repeats), flush=True)
+    for length in LENGTHS:
+        print(*convolutions(length, options.repeats), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
