@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.abc import MetaPathFinder
 from typing import Any, TextIO
 
 COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED, CUT_OFF = 0, 1, 2, 3, 4, 130, 141
@@ -32,6 +33,32 @@ def without_collection() -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
+
+
+def without_pandas() -> None:
+    """Keep pyarrow from importing pandas, a quarter of a second, where it is installed and nothing has imported it.
+
+    pyarrow does so when it first makes an array, to see whether it was given one of pandas' own. From then on it takes
+    a pandas series as any other sequence; what pandas itself does, and conversions to pandas, stay as they are.
+    """
+    if "pandas" in sys.modules or "pyarrow" in sys.modules:
+        return
+    refusing = _Refusing()
+    sys.meta_path.insert(0, refusing)
+    try:
+        import pyarrow as pa
+
+        pa.array([])
+    finally:
+        sys.meta_path.remove(refusing)
+
+
+class _Refusing(MetaPathFinder):
+    """Has pandas not found, as where it is not installed."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not looked for", name=fullname)
 
 
 def command(

@@ -26,6 +26,7 @@ from posecap.terminal import (
     command,
     count_text,
     without_collection,
+    without_pandas,
 )
 
 if TYPE_CHECKING:
@@ -168,6 +169,7 @@ def _build(options: argparse.Namespace) -> int:
         print("posecap: --row-seconds is for --runner ray: threads cannot be stopped", file=sys.stderr)
         return USAGE
     with without_collection():
+        without_pandas()
         from rich.console import Console
 
         from posecap.build import Options, build

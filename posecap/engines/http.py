@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from posecap.download.http import SCHEMES, HttpDownload, HttpOptions, Session
 from posecap.download.retry import HostLimits, HostSlot, RetryPolicy, host_of, retry, with_timeout
 from posecap.download.youtube import video_id
 from posecap.files import atomic_file, unused_path
@@ -35,6 +34,8 @@ class Http(Engine):
     """
 
     name: ClassVar[str] = "http"
+    extra: ClassVar[str] = "build"
+    modules: ClassVar[tuple[str, ...]] = ("requests",)
     thread_safe: ClassVar[bool] = True  # every download has a session of its own
     runtime_fields: ClassVar[tuple[str, ...]] = ("per_host", "private_addresses")
 
@@ -46,10 +47,13 @@ class Http(Engine):
     private_addresses: Literal["allow", "refuse"] = "allow"
 
     def accepts(self, uri: str) -> bool:
-        return uri.lower().startswith(SCHEMES) and video_id(uri) is None
+        return uri.lower().startswith(("http://", "https://")) and video_id(uri) is None
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:
         """Download into ``folder``. Raises what :meth:`posecap.download.http.HttpDownload.attempt` does."""
+        # A tenth of a second, which builds from local files and updates do without.
+        from posecap.download.http import HttpDownload, HttpOptions, Session
+
         target = unused_path(folder, uri)
         options = HttpOptions(
             connect_seconds=self.connect_seconds, read_seconds=self.read_seconds, redirects=self.redirects

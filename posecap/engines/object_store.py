@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
-import fsspec
-
 from posecap.download.retry import RetryPolicy, retry, with_timeout
 from posecap.files import atomic_file, unused_path
 from posecap.interfaces import Fetched, Limits
@@ -72,6 +70,8 @@ def _copy(location: str, file: BinaryIO, *, size_bytes: int, until: float) -> No
     file.seek(0)
     file.truncate()
     try:
+        import fsspec  # a tenth of a second, which builds from local files do without
+
         store, path = fsspec.url_to_fs(location)
         info = store.info(path)
         if info.get("type") != "file":

@@ -15,8 +15,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import fsspec
-
 from posecap.storage.base import (
     DatasetLockedError,
     LocalStorage,
@@ -62,6 +60,8 @@ def open_storage(location: Location) -> Storage:
         return LocalStorage(Path(text))
     scheme, _, rest = text.partition("://")
     if scheme.lower() in ("file", "local"):
+        import fsspec
+
         return LocalStorage(Path(fsspec.core.url_to_fs(text)[1]))
     user, at, _ = rest.partition("/")[0].rpartition("@")
     if at and ":" in user:

@@ -299,13 +299,13 @@ def test_a_plan_without_the_packages_of_a_build_names_the_extra(
     """As after ``pip install posecap`` alone."""
     made = tmp_path / "mine.yaml"
     assert main(["manifest", "folder", str(videos), "--output", str(made)]) == 0
-    for module in ("posecap.engines.http", "posecap.download.http"):
+    for module in ("posecap.engines.pyav", "posecap.engines.pyav_encoder"):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.setitem(sys.modules, "requests", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     assert main(["plan", "--manifest", str(made)]) == 1
     said = capsys.readouterr()
     assert "rows" in said.out
-    assert "requests is not installed; to build, run pip install 'posecap[build]'" in said.err
+    assert "av is not installed; to build, run pip install 'posecap[build]'" in said.err
 
 
 def test_a_second_time_needs_a_word(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
