@@ -24,7 +24,15 @@ from posecap.ledger import Ledger
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.metrics import BuildMetrics, TextFile
-from posecap.open_rows import OpenRows, files_to_keep, keep_rows, keep_stored_rows, results_entry, staged_names
+from posecap.open_rows import (
+    OpenRows,
+    files_to_keep,
+    keep_rows,
+    keep_staged_rows,
+    keep_stored_rows,
+    results_entry,
+    staged_names,
+)
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
 from posecap.pipeline import Perception, Pipeline, Segment, Storing, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, make_plan, open_plan, part_fingerprint
@@ -216,6 +224,7 @@ def build(
             perception = pipeline.perception()
             if perception is not None:
                 keep_stored_rows(ledger, storage, perception, built=current)
+                keep_staged_rows(ledger, perception, fingerprint=pipeline.fingerprint())
             plan = _adopt(plan, storage, change)
             write_manifest_path(storage, manifest)
             _fill_ledger(ledger, storage, change)

@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS losses (row_id TEXT PRIMARY KEY, times INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS nodes (node TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS open_rows (record TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS finished_rows (digest TEXT PRIMARY KEY, pipeline TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pipelines (pipeline TEXT PRIMARY KEY, made_with TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stored_files (file TEXT PRIMARY KEY, made_with TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS stored_rows (digest TEXT PRIMARY KEY, file TEXT NOT NULL, record TEXT NOT NULL);
 """
@@ -156,28 +157,41 @@ class Ledger:
         for (record,) in self._db.execute("SELECT record FROM finished_rows"):
             yield record
 
+    def record_pipeline(self, pipeline: str, made_with: str) -> None:
+        """Enter JSON of what stored results are made with that rows of a pipeline, by its fingerprint, have."""
+        with self._db:
+            self._db.execute("INSERT OR REPLACE INTO pipelines VALUES (?, ?)", (pipeline, made_with))
+
+    def rows_of_other_pipelines(self, pipeline: str) -> Iterator[tuple[str, str]]:
+        """What :meth:`record_finished_rows` was given of rows of other pipelines than this one, each with what
+        :meth:`record_pipeline` was given for its pipeline."""
+        query = "SELECT record, made_with FROM finished_rows JOIN pipelines USING (pipeline) WHERE pipeline != ?"
+        yield from self._db.execute(query, (pipeline,))
+
     def forget_finished_rows(self, digests: Iterable[str] | None, *, but_of: str = "") -> None:
         """Delete what :meth:`record_finished_rows` was given for these digests; with None for all rows but those of the
         pipeline with the fingerprint ``but_of`` (empty: none)."""
         with self._db:
             if digests is None:
                 self._db.execute("DELETE FROM finished_rows WHERE pipeline != ?", (but_of,))
+                self._db.execute("DELETE FROM pipelines WHERE pipeline != ?", (but_of,))
             else:
                 self._db.executemany("DELETE FROM finished_rows WHERE digest = ?", ((one,) for one in digests))
 
-    def record_stored_rows(self, file: str, made_with: str, records: Mapping[str, str]) -> None:
-        """Enter rows of which a file has stored results, by digest (:mod:`posecap.open_rows`). Rows that are entered
+    def record_stored_rows(self, files: Iterable[tuple[str, str, Mapping[str, str]]]) -> None:
+        """Enter rows of which files have stored results, by digest (:mod:`posecap.open_rows`). Rows that are entered
         already are replaced.
 
         Args:
-            made_with: JSON of what the file's results were made with.
+            files: of each its name, JSON of what its results were made with, and the records of its rows.
         """
         with self._db:
-            self._db.execute("INSERT OR REPLACE INTO stored_files VALUES (?, ?)", (file, made_with))
-            self._db.executemany(
-                "INSERT OR REPLACE INTO stored_rows VALUES (?, ?, ?)",
-                ((digest, file, record) for digest, record in records.items()),
-            )
+            for file, made_with, records in files:
+                self._db.execute("INSERT OR REPLACE INTO stored_files VALUES (?, ?)", (file, made_with))
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO stored_rows VALUES (?, ?, ?)",
+                    ((digest, file, record) for digest, record in records.items()),
+                )
 
     def stored_row(self, digest: str) -> tuple[str, str, str] | None:
         """File of a row's stored results, what it was made with, and the row's record; None where there are none."""

@@ -8,7 +8,8 @@ thumbnails, which are in no part, only that they are there. A row that failed is
 
 Where a row has another hash, since the pipeline or what the table says of it has changed, the build goes on from its
 stored results, as far as the stages that made them are the same (:mod:`posecap.shards.results`). Before parts are
-replaced, :func:`keep_stored_rows` enters where the results of their rows lie.
+replaced, :func:`keep_stored_rows` enters where the results of their rows lie, and :func:`keep_staged_rows` where those
+of rows lie that a build with another pipeline had done when it was stopped.
 """
 
 from __future__ import annotations
@@ -65,9 +66,14 @@ class OpenRows:
         """Of the rows that are executed, by their id, until their part is committed."""
         self._fresh: dict[str, str] = {}
         """Records that are not in the ledger yet, by digest."""
+        self._row_digests: dict[str, str] = {}
+        """Of the same rows, those by which their stored results are found."""
         self.taken = 0
         self.replayed = 0
         ledger.record_open_rows(None)
+        if perception is not None:
+            made_with = {"chains": dict(perception.chains), "vectors": perception.vectors}
+            ledger.record_pipeline(staging.fingerprint, json.dumps(made_with))
 
     def known(self, row: Row) -> RowResult | None:
         """What an earlier run made of a row, if that can be used: with the seconds and frames of that run, and no node.
@@ -75,6 +81,7 @@ class OpenRows:
         To be asked of each row that would be executed, as else :meth:`done` does not keep it for the next build.
         """
         digest = self._digests[row.row_id] = self._staging.digest(row)
+        self._row_digests[row.row_id] = row_digest(row)
         written = self._ledger.finished_row(digest)
         found = None if written is None else _result(written)
         if found is None or found.outcome.row_id != row.row_id:
@@ -125,7 +132,7 @@ class OpenRows:
         self._tally.add(row.outcome)
         digest = self._digests.get(row.outcome.row_id)
         if digest is not None and row.outcome.status in _LASTING:
-            record = _record(row)
+            record = _record(row, self._row_digests[row.outcome.row_id])
             if record is not None:
                 self._fresh[digest] = record
         if self._clock() - self._entered >= _ENTRY_SECONDS:
@@ -137,6 +144,7 @@ class OpenRows:
         for outcome in outcomes:
             self._tally.remove(outcome)
             digest = self._digests.pop(outcome.row_id, None)
+            self._row_digests.pop(outcome.row_id, None)
             if digest is not None:
                 self._fresh.pop(digest, None)
                 digests.append(digest)
@@ -185,7 +193,7 @@ def keep_rows(
             outcome = outcomes.get(row.row_id)
             if outcome is not None and outcome.status in _LASTING and outcome.stage != "plan":
                 found = RowResult(outcome, tuple(samples.get(row.row_id, ())), results=stored.get(row.row_id))
-                records[staging.digest(row)] = _record(found)
+                records[staging.digest(row)] = _record(found, row_digest(row))
         ledger.record_finished_rows(fingerprint, {digest: record for digest, record in records.items() if record})
 
 
@@ -225,7 +233,36 @@ def keep_stored_rows(
             made_with["files"] = sorted(samples.files)
             if samples.texts is not None:
                 made_with["columns"] = samples.texts
-            ledger.record_stored_rows(kept.file, json.dumps(made_with), records)
+            ledger.record_stored_rows([(kept.file, json.dumps(made_with), records)])
+
+
+def keep_staged_rows(ledger: Ledger, perception: Perception, *, fingerprint: str) -> None:
+    """Enter where the results of rows lie in staging that a build with another pipeline had done when it was stopped,
+    as far as this pipeline can use them, and no others that it can use more of are known.
+
+    Rows that were rejected as a whole have none, and are done again.
+
+    Args:
+        fingerprint: of the pipeline, whose own rows are taken as they are.
+    """
+    stages = perception.stages
+
+    def depth(made_with: str) -> int:
+        after = perception.deepest(json.loads(made_with)["chains"])
+        return -1 if after is None else stages.index(after)
+
+    found = []
+    for record, made_with in ledger.rows_of_other_pipelines(fingerprint):
+        row, usable = _result(record), depth(made_with)
+        digest = json.loads(record).get("row") if row is not None else None
+        if row is None or row.results is None or digest is None or usable < 0:
+            continue
+        known = ledger.stored_row(digest)
+        if known is None or depth(known[1]) < usable:
+            at = row.results.at
+            stored = {"at": [at.offset, at.size], "sha256": row.results.sha256, "source_id": row.results.source_id}
+            found.append((at.file, made_with, {digest: json.dumps(stored)}))
+    ledger.record_stored_rows(found)
 
 
 def results_entry(row: RowResult, digest: str, perception: Perception) -> ResultsEntry | None:
@@ -265,8 +302,12 @@ def files_of(sample: StagedSample) -> set[str]:
     return {piece.file for piece in (sample.pose, sample.video, sample.thumbnail) if piece is not None}
 
 
-def _record(row: RowResult) -> str | None:
-    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit."""
+def _record(row: RowResult, digest: str) -> str | None:
+    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit.
+
+    Args:
+        digest: :func:`posecap.shards.results.row_digest`.
+    """
     samples = [sample for sample in row.samples if isinstance(sample, StagedSample)]
     if len(samples) < len(row.samples) or not all(map(_is_staged, staged_names(row))):
         return None
@@ -275,6 +316,7 @@ def _record(row: RowResult) -> str | None:
         "samples": [asdict(sample) for sample in samples],
         "seconds": dict(row.seconds),
         "frames": row.frames,
+        "row": digest,
     }
     if row.results is not None:
         written["results"] = asdict(row.results)

@@ -55,6 +55,11 @@ Overwrite = Literal["yes", "no"]
 """Whether files that exist may be replaced."""
 
 
+_PART_SIZES, _PARTS = (50, 100, 200, 500, 1000), 20
+"""Rows of a part: the smallest of these that makes no more than so many parts, else the last. Free choices: a shard of
+50 clips has 5 MB, of 1,000 clips 100 MB."""
+
+
 @dataclass
 class Imported:
     """What was written, and what was left out.
@@ -462,10 +467,16 @@ def _write_manifest(imported: Imported, pipeline: str | Path, *, media_root: Pat
         f"media_root: {_quoted(_relative(media_root, imported.manifest) if media_root else '.')}",
         "tables:",
         f"  - path: {_quoted(imported.table.name)}",
-        "rows_per_part: 1000",
+        f"rows_per_part: {_rows_per_part(imported.rows)}",
         "store_video: none",
     ]
     imported.manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _rows_per_part(rows: int) -> int:
+    """Small parts for small datasets, as a part is written again as a whole where a row of it changes; in few steps, so
+    that a folder that grows a little keeps its parts."""
+    return next((size for size in _PART_SIZES if rows <= _PARTS * size), _PART_SIZES[-1])
 
 
 def _relative(path: Path, manifest: Path) -> str:

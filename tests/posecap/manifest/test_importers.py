@@ -57,6 +57,15 @@ def test_a_kinetics_list_becomes_pages_with_spans(tmp_path: Path) -> None:
     assert (two.label, two.license) == ("run (fast)", "CC-BY")
 
 
+@pytest.mark.parametrize(("rows", "size"), [(2, 50), (1001, 100), (20_001, 1000)])
+def test_parts_are_sized_to_what_there_is(tmp_path: Path, rows: int, size: int) -> None:
+    lines = "".join(f"jumping,0wR5jVB-WPk,{number},{number + 1},train,0\n" for number in range(rows))
+    header = LIST.partition("\n")[0]
+    made = from_kinetics(kinetics(tmp_path, f"{header}\n{lines}"), tmp_path / "m.yaml", pipeline=PIPELINE)
+    assert made.rows == rows
+    assert read_manifest(made.manifest).rows_per_part == size
+
+
 def test_trimmed_videos_are_found_by_their_usual_names_and_missing_ones_counted(tmp_path: Path) -> None:
     clips = files(tmp_path / "clips", "-aPS4FHFF8__000036_000046.mp4")
     made = from_kinetics(kinetics(tmp_path), tmp_path / "m.yaml", pipeline=PIPELINE, videos=clips)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from posecap.build import BuildResult
+from posecap.progress import Progress
 from posecap.removal import remove
 from posecap.shards import Dataset, committed
 from posecap.shards.results import read_results_list
@@ -120,6 +121,55 @@ def test_what_is_stored_can_be_used_and_then_be_stored_no_more(tmp_path: Path) -
     result = small.build(cheap.manifest(tmp_path, keep="none", pipeline=lines), on_change="update")
     assert {*cheap.runs(manifest)} == executed
     check(tmp_path, result, keep="none", pipeline=lines)
+
+
+def stop(manifest: Path, monkeypatch: pytest.MonkeyPatch, *, after: int, **options: Any) -> None:
+    """A build that ends with an error after so many rows."""
+    count, seen = Progress.row, list[Any]()
+
+    def stopping(self: Progress, row: Any) -> None:
+        seen.append(row)
+        count(self, row)
+        if len(seen) > after:
+            raise OSError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "row", stopping)
+        with pytest.raises(OSError, match="the disk is gone"):
+            small.build(manifest, **options)
+
+
+@pytest.mark.parametrize("change", ["captions", "pose model", "decoder"])
+def test_rows_that_a_stopped_build_had_done_are_used_by_another_pipeline_as_far_as_they_are_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    rows = [{"id": f"{n}", "video": "one.mp4", "start": n / 20, "end": 0.5 + n / 20, "label": "runs"} for n in range(5)]
+    lines, _ = CHANGES[change]
+    manifest = cheap.manifest(tmp_path, rows, rows_per_part=10)
+    stop(manifest, monkeypatch, after=3)
+    cheap.runs(manifest)
+    result = small.build(cheap.manifest(tmp_path, rows, pipeline=lines, rows_per_part=10))
+    done = cheap.runs(manifest)
+    # The fourth row may be done and not be entered yet when the build is stopped.
+    used = {"captions": ("fetch", "detect", "pose"), "pose model": ("detect",), "decoder": ()}[change]
+    assert all(1 <= done[what] <= 2 for what in used)
+    others = {"fetch", "detect", "pose"} - {*used}
+    assert all(done[what] == 5 for what in others)
+    check(tmp_path, result, rows, pipeline=lines, rows_per_part=10)
+
+
+def test_rows_of_an_update_that_was_stopped_go_before_those_of_the_part_that_it_would_replace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = cheap.manifest(tmp_path, rows_per_part=10)
+    small.build(manifest)
+    pose, captions = CHANGES["pose model"][0], CHANGES["captions"][0]
+    stop(cheap.manifest(tmp_path, pipeline=pose, rows_per_part=10), monkeypatch, after=5, on_change="update")
+    cheap.runs(manifest)
+    lines = f"{pose}\n{captions}"
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines, rows_per_part=10), on_change="update")
+    assert cheap.runs(manifest)["pose"] < 3
+    check(tmp_path, result, pipeline=lines, rows_per_part=10)
 
 
 def harm(root: Path, what: str) -> None:
