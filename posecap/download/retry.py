@@ -248,11 +248,13 @@ class HostSlot:
         with _changed:
             known = _hosts.setdefault(host, _Host())
             known.waiting += 1
-            free = _changed.wait_for(
-                lambda: self._is_closed or known.connections < self._limits.connections,
-                None if math.isinf(until) else max(0.0, until - time.monotonic()),
-            )
-            known.waiting -= 1
+            try:
+                free = _changed.wait_for(
+                    lambda: self._is_closed or known.connections < self._limits.connections,
+                    None if math.isinf(until) else max(0.0, until - time.monotonic()),
+                )
+            finally:  # also of a thread that is interrupted while it waits
+                known.waiting -= 1
             if not free or self._is_closed:
                 _forget_idle()
                 detail = f"no connection to {host} was free within the time limit; run again"

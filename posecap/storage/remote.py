@@ -171,7 +171,14 @@ class RemoteStorage(Storage):
             info = self._call("read", name, lambda fs, path: fs.info(path))
         except FileNotFoundError:
             return None
-        return int(info["size"]) if info.get("type") == "file" else None
+        if info.get("type") != "file":
+            return None
+        if info.get("size") is None:
+            raise StorageError(
+                f"{self.location}/{name}: the server does not say how large this is (no Content-Length): serve the "
+                "dataset with a server for files, or copy it here first"
+            )
+        return int(info["size"])
 
     def list(self, folder: str = "") -> Iterator[StoredFile]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,9 +50,8 @@ class MetricLogger:
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / JOURNAL
-            torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
             self._file = self._open.enter_context(path.open("a", encoding="utf-8"))
-            if torn:  # the process before this one was killed while it wrote
+            if not _ends_with_a_line(path):  # the process before this one was killed while it wrote
                 self._file.write("\n")
             self._board = _board(self._folder / "tensorboard")
             if self._board is not None:
@@ -95,6 +95,15 @@ def read_events(folder: Path, *events: str) -> Iterator[dict[str, Any]]:
                 continue
             if isinstance(line, dict) and isinstance(line.get("step"), int) and line.get("event") in events:
                 yield line
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    """Whether a file is empty or its last line is complete, from its last byte alone: a journal may be large."""
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def _finite(value: Any) -> Any:

@@ -269,6 +269,19 @@ def test_a_download_that_is_over_takes_none() -> None:
     assert retry_module._hosts == {}
 
 
+def test_an_interrupted_wait_is_not_counted_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with slot(HostLimits(connections=1)) as one:
+        one.take("a:80")
+        monkeypatch.setattr(retry_module._changed, "wait_for", interrupted)
+        with slot(HostLimits(connections=1)) as other, pytest.raises(KeyboardInterrupt):
+            other.take("a:80")
+        assert retry_module._hosts["a:80"].waiting == 0
+    assert retry_module._hosts == {}  # the host can be forgotten
+
+
 def test_requests_are_spaced() -> None:
     with slot(HostLimits(requests_per_second=50)) as mine:
         mine.take("a:80")

@@ -16,13 +16,18 @@ BOMB = gzip.compress(bytes(64 << 20))
 
 
 class Handler(BaseHTTPRequestHandler):
-    """``/ranges`` knows ranges and ``/whole`` does not; ``/bomb`` is compressed; ``/endless`` never ends."""
+    """``/ranges`` knows ranges and ``/whole`` does not; ``/bomb`` is compressed; ``/endless`` never ends, and does not
+    say how large it is."""
 
     def do_GET(self) -> None:
         getattr(self, self.path.strip("/"))()
 
     def do_HEAD(self) -> None:
-        self.whole()
+        if self.path == "/endless":
+            self.send_response(200)
+            self.end_headers()
+        else:
+            self.whole()
 
     def ranges(self) -> None:
         first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
@@ -88,3 +93,12 @@ def test_an_endless_answer_is_cut_off(url: str) -> None:
     with pytest.raises(Exception, match=r"endless.*(more|larger|over)"):
         RemoteStorage(url).read("endless", limit=1 << 20)
     assert len(open_storage(url).read_range("endless", 1 << 20, 1000)) == 1000
+
+
+def test_a_file_whose_size_the_server_does_not_say_has_none(url: str) -> None:
+    storage = open_storage(url)
+    with pytest.raises(StorageError, match=r"/endless: the server does not say how large"):
+        storage.size("endless")
+    with pytest.raises(StorageError, match=r"/endless: the server does not say how large"):
+        storage.open("endless")
+    assert storage.size("whole") == len(BODY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import math
 import sys
 from pathlib import Path
@@ -31,6 +32,16 @@ def test_a_torn_line_spoils_no_other(tmp_path: Path) -> None:
         logger.log("step", 2, {})
     assert [line["step"] for line in read_events(tmp_path, "step")] == [1, 2]
     assert [line["event"] for line in read_events(tmp_path, "step", "resume")] == ["step", "resume", "step"]
+
+
+def test_of_a_journal_that_goes_on_only_the_last_byte_is_read(tmp_path: Path) -> None:
+    with (tmp_path / JOURNAL).open("w") as file:
+        file.truncate(1 << 33)  # 8 GiB that take no room on disk
+        file.seek(0, os.SEEK_END)
+        file.write("\n")
+    with MetricLogger(tmp_path) as logger:
+        logger.log("resume", 1, {})
+    assert (tmp_path / JOURNAL).stat().st_size < (1 << 33) + 200
 
 
 @pytest.mark.parametrize(
