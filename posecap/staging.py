@@ -8,7 +8,8 @@ A staging file is a tar of a row's samples, each with its members of the pose ta
 where there are any, and of ``row.results``, what is stored to go on from (:mod:`posecap.shards.results`). It is not
 forced to disk: what a crash leaves of it is never taken for a sample, since every sample is read with its hash, and
 costs no more than doing its row again. Its name is a hash of all that determines the row's samples beside the bytes of
-the video, followed by random digits, so that a row tried twice writes two files.
+the video, followed by random digits, so that a row tried twice writes two files. Rows that a worker does one after
+another in next to no time share a file (:meth:`Staging.shared`), with the name of the first.
 """
 
 from __future__ import annotations
@@ -102,16 +103,30 @@ class Staging:
         Raises:
             StagingError: it cannot be written.
         """
-        row = item if isinstance(item, Row) else item.row
-        name = self._name(f"{self.digest(row)[:_ROW_DIGITS]}-{secrets.token_hex(4)}.tar")
         with ExitStack() as stack:
-            file = StagingFile(self.storage, name, stack)
+            file = StagingFile(self.storage, self._name_for(item), stack)
             yield file
             file.close()
 
+    @contextmanager
+    def shared(self, first: Row | StoredRow | Video) -> Iterator[Staging]:
+        """For the block, a staging whose :meth:`file` is the same for all items, which are of one part and of which
+        ``first`` is one: a request to an object store costs as much as a quick row. If a block of :meth:`file` raises,
+        what was written in it is taken back.
+
+        Raises:
+            StagingError: the file cannot be written, and nothing of any item is staged.
+        """
+        with self.file(first) as file:
+            yield _SharedStaging(self.storage, self.build, self.fingerprint, file)
+
+    def _name_for(self, item: Row | StoredRow | Video) -> str:
+        row = item if isinstance(item, Row) else item.row
+        return self._name(f"{self.digest(row)[:_ROW_DIGITS]}-{secrets.token_hex(4)}.tar")
+
     def remove(self, names: Iterable[str]) -> None:
-        """Remove staging files, as far as this build wrote them: each is of one row. Others, in which there may be rows
-        of several parts, are left to :meth:`end`.
+        """Remove staging files, as far as this build wrote them: each is of rows of one part. Others, in which there
+        may be rows of several parts, are left to :meth:`end`.
         """
         self.storage.discard([name for name in dict.fromkeys(names) if name.startswith(self._name(""))])
 
@@ -136,6 +151,22 @@ class Staging:
         """SHA-256 (64 hex digits) over all that determines a row's samples beside the bytes of its video."""
         content = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
         return digest([self.fingerprint, *content, row.split, row.license, row.source])
+
+
+@dataclass(frozen=True)
+class _SharedStaging(Staging):
+    """See :meth:`Staging.shared`."""
+
+    _shared: StagingFile
+
+    @contextmanager
+    def file(self, item: Row | StoredRow | Video) -> Iterator[StagingFile]:
+        size = self._shared.size
+        try:
+            yield self._shared
+        except BaseException:
+            self._shared.cut(size)
+            raise
 
 
 def remove_unfinished(location: Location, *, keep: frozenset[str] = frozenset()) -> int:
@@ -176,6 +207,25 @@ class StagingFile:
     stack: ExitStack
     _file: BinaryIO | None = None
     _size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._size
+
+    def cut(self, size: int) -> None:
+        """Take back what was written after so many bytes.
+
+        Raises:
+            StagingError: the disk fails.
+        """
+        self._size = size
+        if self._file is not None:
+            try:
+                self._file.seek(size)
+                self._file.truncate()
+            except OSError as error:
+                raise self._error(error) from error
 
     def add(self, sample: Sample) -> StagedSample:
         """Write a sample.

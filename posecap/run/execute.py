@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -112,6 +112,38 @@ def execute(
     return _execute_item(stages, item, staging, storing)
 
 
+def execute_each(
+    stages: Sequence[Stage],
+    items: Sequence[Any],
+    *,
+    staging: Staging | None = None,
+    storing: Storing | None = None,
+    around: Callable[[Any], AbstractContextManager[None]] = lambda item: nullcontext(),
+) -> list[ItemResult]:
+    """Run items of one part one after another, as :func:`execute` does each, and stage the samples of all in one file.
+
+    Args:
+        around: gives the context in which an item is run.
+    """
+
+    def run(staging: Staging | None) -> Iterator[ItemResult]:
+        for item in items:
+            with around(item):
+                yield execute(stages, item, staging=staging, storing=storing)
+
+    if staging is None or len(items) == 1 or not staging.is_visible():
+        return list(run(staging))
+    results: list[ItemResult] = []
+    try:
+        with staging.shared(items[0]) as shared:
+            results.extend(run(shared))
+    except StagingError as error:
+        for result in results:
+            if result.outputs or result.results is not None:
+                _enter_unwritable(result, error)
+    return results
+
+
 def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, storing: Storing | None) -> ItemResult:
     """
     Raises:
@@ -136,11 +168,16 @@ def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, s
                 block = _results(item, result, recorder)
                 result.results = None if block is None else file.add_results(block)
         except StagingError as error:
-            lost = ItemError("failed", WRITE, OUTPUT_NOT_WRITABLE, str(error)[:MAX_DETAIL_LENGTH], retryable=True)
-            result.outputs, result.clips, result.error = [], [], lost
-            result.machine_dependent, result.reason = True, OUTPUT_NOT_WRITABLE
+            _enter_unwritable(result, error)
     _delete_temporary(item, result)
     return result
+
+
+def _enter_unwritable(result: ItemResult, error: StagingError) -> None:
+    """Make the result that of an item whose samples could not be staged."""
+    lost = ItemError("failed", WRITE, OUTPUT_NOT_WRITABLE, str(error)[:MAX_DETAIL_LENGTH], retryable=True)
+    result.outputs, result.clips, result.error, result.results = [], [], lost, None
+    result.machine_dependent, result.reason = True, OUTPUT_NOT_WRITABLE
 
 
 def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> ResultsBlock | None:

@@ -15,16 +15,18 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from posecap.pipeline import Segment
-from posecap.run.execute import ItemResult, execute, row_of
-from posecap.run.pool import Finished, Load, Task
+from posecap.run.execute import ItemResult, execute_each, row_of
+from posecap.run.pool import CallSize, Finished, Load, Task
 from posecap.stage import Stage
 
 THIS_MACHINE = "this machine"
@@ -42,6 +44,7 @@ class LocalPool:
     (``cpus=0``), as downloading, has one worker, or as many as make four threads. Every worker has its own engines,
     shared by as many threads as its concurrency; engines release the GIL while they compute.
     Threads do not isolate crashes: a stage that crashes ends the build, which the next build resumes; Ray survives it.
+    Rows of a part that take next to no time are taken several at once, so that their samples share a staging file.
 
     Args:
         journal: notes which rows are worked on; None notes nothing.
@@ -52,10 +55,14 @@ class LocalPool:
         self.segments = len(segments)
         # Each thread loads its engines while others already work, so there is no start to wait for.
         self.start_seconds = 0.0
-        # By segment: tasks given and not done, number of workers, tasks that wait (None ends a thread), and threads.
+        # By segment: tasks given and not done, number of workers, tasks that wait, how many of them a thread takes at
+        # once, and threads.
         self._submitted = [0] * self.segments
         self._workers: list[int] = []
-        self._tasks: list[SimpleQueue[Task | None]] = [SimpleQueue() for _ in segments]
+        self._tasks: list[deque[Task]] = [deque() for _ in segments]
+        self._sizes = [CallSize() for _ in segments]
+        self._changed = threading.Condition()  # held while tasks are given and taken
+        self._closed = False
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
         for number, segment in enumerate(segments):
@@ -74,15 +81,17 @@ class LocalPool:
         return frozenset((THIS_MACHINE,))
 
     def free_slots(self, segment: int, node: str | None = None) -> int:
-        """One item waits behind the busy threads, so that none is idle between two items."""
-        return len(self._threads[segment]) + 1 - self._submitted[segment]
+        """What one thread takes waits behind the busy ones, so that none is idle between two calls."""
+        return (len(self._threads[segment]) + 1) * self._sizes[segment].tasks - self._submitted[segment]
 
     def takes(self, task: Task) -> bool:
         return self.free_slots(task.segment) > 0
 
     def submit(self, task: Task) -> None:
         self._submitted[task.segment] += 1
-        self._tasks[task.segment].put(task)
+        with self._changed:
+            self._tasks[task.segment].append(task)
+            self._changed.notify_all()
 
     def wait(self) -> Finished:
         """
@@ -113,9 +122,9 @@ class LocalPool:
         A process that ends while one of its threads is inside a C++ library is often aborted there, and its exit code
         would be that of a crash. Threads that take longer end with the process.
         """
-        for tasks, threads in zip(self._tasks, self._threads, strict=True):
-            for _ in threads:
-                tasks.put(None)
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
         until = time.monotonic() + _CLOSE_SECONDS
         for thread in chain.from_iterable(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
@@ -124,13 +133,33 @@ class LocalPool:
         """What a thread does until it is told to end; an error is handed to :meth:`wait`."""
         try:
             stages = worker.loaded_stages()
-            while (task := self._tasks[segment].get()) is not None:
-                row = row_of(task.item)
-                with self._journal.working_on(row.row_id) if self._journal and row else nullcontext():
-                    result = execute(stages, task.item, staging=worker.staging, storing=worker.storing)
-                self._done.put((task, result))
+            while tasks := self._take(segment):
+                items = [task.item for task in tasks]
+                results = execute_each(
+                    stages, items, staging=worker.staging, storing=worker.storing, around=self._noted
+                )
+                self._sizes[segment].measure(tasks[0], results)
+                for done in zip(tasks, results, strict=True):
+                    self._done.put(done)
         except BaseException as error:
             self._done.put(error)
+
+    def _take(self, segment: int) -> list[Task]:
+        """The next tasks for a thread, of one part; none at the end. Waits for the first."""
+        waiting = self._tasks[segment]
+        with self._changed:
+            self._changed.wait_for(lambda: waiting or self._closed)
+            if self._closed:
+                return []
+            tasks = [waiting.popleft()]
+            while waiting and len(tasks) < self._sizes[segment].tasks and waiting[0].part == tasks[0].part:
+                tasks.append(waiting.popleft())
+            return tasks
+
+    def _noted(self, item: Any) -> AbstractContextManager[None]:
+        """For a block in which an item is worked on, a note of its row."""
+        row = row_of(item)
+        return self._journal.working_on(row.row_id) if self._journal and row else nullcontext()
 
 
 class _Worker:

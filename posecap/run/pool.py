@@ -8,13 +8,14 @@ node is *held*: it gets no rows that were not tried yet, so one that fails fast 
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from posecap.run.execute import ItemResult
-from posecap.types import PartName
+from posecap.types import PartName, StagedSample
 
 WHOLE_PART = -1
 """In place of a row's position: the task that writes the part."""
@@ -80,6 +81,36 @@ class Load:
     slots: int
     items: int
     busy: int
+
+
+_CALL_SECONDS = 0.05
+"""Longest time that several tasks that a worker is given at once should take, by what the last ones took. A free
+choice: much more than the millisecond that a call of a Ray actor costs, and little enough that no worker waits for
+another at the end of a part."""
+_TASKS_PER_CALL = 16
+"""At most; a free choice: a call's own cost is then small beside what each row costs the driver anyway."""
+_DECAY = 0.9
+"""By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""
+
+
+class CallSize:
+    """How many tasks a worker is given at once (``tasks``): one, and several where the last ones took next to no time
+    and gave nothing but staged samples."""
+
+    def __init__(self) -> None:
+        self.tasks = 1
+        self._slowest = math.inf  # seconds of the slowest of the last tasks, which count less with each call
+
+    def measure(self, first: Task, results: Sequence[ItemResult]) -> None:
+        """Learn from the results of a call, of which ``first`` is the first task."""
+        heavy = any(not isinstance(output, StagedSample) for result in results for output in result.outputs)
+        if heavy or not all(result.seconds for result in results) or first.row == WHOLE_PART:
+            self._slowest = math.inf  # what is not staged waits in memory or on disk for the next segment
+        else:
+            slowest = max(sum(result.seconds.values()) for result in results)
+            self._slowest = slowest if self._slowest == math.inf else max(slowest, _DECAY * self._slowest)
+        # A task may measure 0 s.
+        self.tasks = max(1, min(_TASKS_PER_CALL, int(_CALL_SECONDS / max(self._slowest, 1e-6))))
 
 
 class Pool(Protocol):

@@ -9,7 +9,6 @@ or takes too long, each is tried again alone.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -29,7 +28,7 @@ from ray.exceptions import (
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, complete
-from posecap.run.pool import Finished, Load, NodeChange, NodeLost, NodeState, Task, WorkerLost
+from posecap.run.pool import CallSize, Finished, Load, NodeChange, NodeLost, NodeState, Task, WorkerLost
 from posecap.run.ray_actors import Actor, Submitted, actors_on, start_actor, what_fits_nowhere
 from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersNotReadyError, cause
 
@@ -125,11 +124,13 @@ class RayPool:
         return any(free and task.may_run_on(node) for node, free in self._free[task.segment].items())
 
     def submit(self, task: Task) -> None:
-        """On the node with most slots free, to the actor with fewest tasks; at once where its call is full, else by the
-        next :meth:`wait`."""
+        """On the node with most slots free, to the actor with fewest tasks; at once where its call is full or has tasks
+        of another part, else by the next :meth:`wait`."""
         free = self._free[task.segment]
         node = max((node for node in free if task.may_run_on(node)), key=lambda node: free[node])
         actor = max(self._nodes[node].actors[task.segment], key=lambda actor: actor.free)
+        if actor.unsent and actor.unsent[0].part != task.part:
+            self._send_unsent(actor)
         actor.unsent.append(task)
         self._waiting.add(actor)
         if len(actor.unsent) >= actor.tasks_per_call:
@@ -376,7 +377,7 @@ class RayPool:
         results: Sequence[ItemResult | WorkerLost | NodeLost] | None
         try:
             made = ray.get(ref)
-            actor.measure(tasks, made)
+            actor.size.measure(tasks[0], made)
             results = [complete(result, task.item, segment) for task, result in zip(tasks, made, strict=True)]
             actor.deaths = 0
         except RayActorError:
@@ -402,7 +403,7 @@ class RayPool:
         """One of these tasks ended the process or took too long: each is run alone next."""
         actor.in_doubt.extend(tasks)
         actor.isolating = True
-        actor.slowest = math.inf
+        actor.size = CallSize()
 
     def _lose(self, actor: Actor) -> None:
         """The process died: the task that ended it counts as lost where it is known, the others are run again."""

@@ -8,7 +8,6 @@ leave room for each.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,23 +20,15 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from posecap.pipeline import Segment
-from posecap.run.execute import ItemResult, execute
-from posecap.run.pool import WHOLE_PART, Task
+from posecap.run.execute import ItemResult, execute_each
+from posecap.run.pool import WHOLE_PART, CallSize, Task
 from posecap.run.ray_cluster import Node
-from posecap.types import StagedSample, Video
+from posecap.types import Video
 
 _DOWNLOADS_PER_NODE = 2
 """At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs. A free choice."""
 _QUEUED_PER_THREAD = 1
 """Enough that no thread is idle between two calls; more would be lost with the process, and start over."""
-_CALL_SECONDS = 0.05
-"""Longest time that a call of several tasks should take, by what the last ones took. A free choice: much more than the
-millisecond that a call costs, and little enough that no worker waits for another at the end of a part."""
-_TASKS_PER_CALL = 16
-"""At most; a free choice: a call's own cost is then small beside what each row costs the driver anyway."""
-_DECAY = 0.9
-"""By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""
-
 _LOADS_AT_MOST = 4
 """Processes of an actor that may die one after the other while they load its engines; a free choice. Engines that raise
 an error are not loaded again."""
@@ -59,7 +50,7 @@ class _Worker:
     def work(self, items: Sequence[Any]) -> list[ItemResult]:
         """The results of items, one after another."""
         segment = self._segment
-        return [execute(segment.stages, item, staging=segment.staging, storing=segment.storing) for item in items]
+        return execute_each(segment.stages, items, staging=segment.staging, storing=segment.storing)
 
 
 @contextmanager
@@ -100,9 +91,8 @@ class Submitted:
 class Actor:
     """An actor of a segment, by Ray's handle of it, and its tasks, oldest first.
 
-    ``submitted`` calls were sent to the process, tasks in ``unsent`` are for the next one. A call has one task, and
-    several (:attr:`tasks_per_call`) where the last ones took next to no time and gave nothing but staged samples:
-    ``slowest`` are the seconds of the slowest of them, which count less with each call. The process is given none while
+    ``submitted`` calls were sent to the process, tasks in ``unsent``, which are of one part, are for the next one; how
+    many a call has, ``size`` says. The process is given none while
     it is ``paused``, because it restarts (``ping`` is then ready when it is up) or rests after several deaths in a row
     (``deaths``): sent earlier, they would be lost too. ``in_doubt`` are tasks that were submitted together when the
     process died, or in one call with a task that ended it; while the actor is ``isolating``, each runs alone, so that
@@ -119,7 +109,7 @@ class Actor:
     concurrency: int
     submitted: deque[Submitted] = field(default_factory=deque)
     unsent: list[Task] = field(default_factory=list)
-    slowest: float = math.inf
+    size: CallSize = field(default_factory=CallSize)
     in_doubt: deque[Task] = field(default_factory=deque)
     isolating: bool = False
     blamed: Task | None = None
@@ -148,17 +138,7 @@ class Actor:
     @property
     def tasks_per_call(self) -> int:
         """How many tasks its next call may have."""
-        fitting = int(_CALL_SECONDS / max(self.slowest, 1e-6))  # a task may measure 0 s
-        return 1 if self.deaths else max(1, min(_TASKS_PER_CALL, fitting))
-
-    def measure(self, tasks: Sequence[Task], results: Sequence[ItemResult]) -> None:
-        """Learn from a call's results how many tasks the next may have."""
-        heavy = any(not isinstance(output, StagedSample) for result in results for output in result.outputs)
-        if heavy or not all(result.seconds for result in results) or tasks[0].row == WHOLE_PART:
-            self.slowest = math.inf  # what is not staged waits in memory or on disk for the next segment
-            return
-        slowest = max(sum(result.seconds.values()) for result in results)
-        self.slowest = slowest if self.slowest == math.inf else max(slowest, _DECAY * self.slowest)
+        return 1 if self.deaths else self.size.tasks
 
     @property
     def idle(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -13,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Literal, Protocol, TypeAlias
 
@@ -297,14 +299,13 @@ class LocalStorage(Storage):
 
     def read_range(self, name: str, start: int, size: int) -> bytearray:
         with (self.root / name).open("rb", buffering=0) as file:
-            if start + size > os.fstat(file.fileno()).st_size:
-                raise cut_short(name, start, size)
-            content, got = bytearray(size), 0
-            while got < size and (n := os.preadv(file.fileno(), [memoryview(content)[got:]], start + got)):
-                got += n
-        if got != size:
-            raise cut_short(name, start, size)
-        return content
+            return _range_of(file, name, start, size)
+
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+        for name, of_file in groupby(ranges, key=lambda wanted: wanted.file):
+            with (self.root / name).open("rb", buffering=0) as file:
+                for wanted in of_file:
+                    yield _range_of(file, name, wanted.offset, wanted.size)
 
     def map(self, name: str) -> NDArray[np.uint8]:
         return map_file(self.root / name)
@@ -409,6 +410,18 @@ class LocalStorage(Storage):
 
     def now(self) -> float:
         return time.time()
+
+
+def _range_of(file: BinaryIO | io.FileIO, name: str, start: int, size: int) -> bytearray:
+    """Bytes of an open file of that name; ShardError where it ends before."""
+    if start + size > os.fstat(file.fileno()).st_size:
+        raise cut_short(name, start, size)
+    content, got = bytearray(size), 0
+    while got < size and (n := os.preadv(file.fileno(), [memoryview(content)[got:]], start + got)):
+        got += n
+    if got != size:
+        raise cut_short(name, start, size)
+    return content
 
 
 class _Held:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
 from posecap.types import FileRange
 from posecap.uris import public_uri
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 T = TypeVar("T")
 
@@ -45,12 +48,21 @@ _ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
 """Schemes whose back-ends put an object only if there is none, in one request."""
 _UPLOAD_CHUNK_BYTES = 16 << 20
 """Of a large file, sent in one request; S3 takes 10,000 of them, 160 GB."""
+_MOST_BYTES_COPIED_WHOLE = 150 << 20
+"""Of a file that S3 copies in one request, as s3fs has it, which copies larger ones piece by piece."""
+_COPIED_PIECE_BYTES = 64 << 20
+"""Of a larger one, in one request of several at a time. A free choice; S3 takes 10,000 of them, 640 GB."""
 _READ_BLOCK_BYTES = 8 << 20
 """Of a file that is read from front to back: a request costs as much as a few MB."""
 _REQUESTS_AT_A_TIME = 16
 """Of one call: a free choice."""
+_MOST_BYTES_IN_MEMORY = 8 << 20
+"""Of a scratch file, beyond which it is on disk until it is uploaded. A free choice: a quick row's samples and the
+video of most clips are smaller."""
 _DELETED_AT_ONCE = 1000
 """Files that S3 deletes in one request, at most (its limit for DeleteObjects)."""
+_MOST_BYTES_BETWEEN = 64 << 10
+"""Between two ranges that are read in one request. A free choice: a request costs more than so many bytes."""
 _MOST_BYTES_AHEAD = 32 << 20
 """Of ranges that were read and not yet asked for; a larger range is read alone. A free choice."""
 _SHARDS = "data/"
@@ -73,6 +85,8 @@ _CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "g
 _BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
 _SLOW_DOWN, _TIMED_OUT = 429, 408
 """Statuses of HTTP that may pass, as all from 500 on."""
+_PRECONDITION_FAILED, _NO_SUCH_RANGE = 412, 416
+"""Statuses of HTTP: what a request was to find, or not to find, was otherwise; a file ends before a range."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,7 @@ class RemoteStorage(Storage):
 
     def read(self, name: str, *, limit: int) -> bytes:
         # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
-        content = self._call("read", name, lambda fs, path: _beginning(fs, path, limit + 1))
+        content = self._call("read", name, lambda fs, path: _range_of(fs, path, 0, limit + 1))
         return within(content, name, limit)
 
     def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
@@ -118,7 +132,7 @@ class RemoteStorage(Storage):
     def read_range(self, name: str, start: int, size: int) -> bytearray:
         if size == 0:  # which no range of HTTP can say
             return bytearray()
-        content = self._call("read", name, lambda fs, path: fs.cat_file(path, start=start, end=start + size))
+        content = self._call("read", name, lambda fs, path: _range_of(fs, path, start, start + size))
         if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
             content = content[start : start + size]
         if len(content) != size:
@@ -126,22 +140,39 @@ class RemoteStorage(Storage):
         return bytearray(content)
 
     def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
-        waiting: deque[tuple[int, Future[bytearray]]] = deque()
+        waiting: deque[tuple[_Neighbours, Future[bytearray]]] = deque()
         size = 0
         readers = _readers(self._ranges_at_a_time, os.getpid())
         try:
-            for wanted in ranges:
-                while waiting and (size + wanted.size > _MOST_BYTES_AHEAD or len(waiting) == 2 * _REQUESTS_AT_A_TIME):
+            for wanted in _together(ranges):
+                whole = wanted.whole
+                while waiting and (size + whole.size > _MOST_BYTES_AHEAD or len(waiting) == 2 * _REQUESTS_AT_A_TIME):
                     first, content = waiting.popleft()
-                    size -= first
-                    yield content.result()
-                waiting.append((wanted.size, readers.submit(self.read_range, wanted.file, wanted.offset, wanted.size)))
-                size += wanted.size
+                    size -= first.whole.size
+                    yield from self._each(first, content)
+                waiting.append((wanted, readers.submit(self.read_range, whole.file, whole.offset, whole.size)))
+                size += whole.size
             while waiting:
-                yield waiting.popleft()[1].result()
+                yield from self._each(*waiting.popleft())
         finally:
             for _, content in waiting:
                 content.cancel()
+
+    def _each(self, found: _Neighbours, content: Future[bytearray]) -> Iterator[bytearray]:
+        """The bytes of each of several ranges that were read in one request. Where that failed each is read alone: of a
+        file that was cut short, the first ones are still there."""
+        if len(found.ranges) == 1:
+            yield content.result()
+            return
+        try:
+            block = memoryview(content.result())
+        except ShardError:
+            for one in found.ranges:
+                yield self.read_range(one.file, one.offset, one.size)
+            return
+        for one in found.ranges:
+            start = one.offset - found.whole.offset
+            yield bytearray(block[start : start + one.size])
 
     def map(self, name: str) -> NDArray[np.uint8]:
         size = self._call("read", name, lambda fs, path: fs.info(path)).get("size")
@@ -204,13 +235,13 @@ class RemoteStorage(Storage):
 
     @contextlib.contextmanager
     def scratch_file(self, name: str) -> Iterator[BinaryIO]:
-        path = scratch_folder() / secrets.token_hex(8)
-        try:
-            with path.open("xb") as file:
-                yield file
-            self.upload(path, name)
-        finally:
-            path.unlink(missing_ok=True)
+        with _ScratchFile() as file:
+            yield file  # type: ignore[misc]  # it has what is asked of a binary file
+            path, content = file.complete()
+            if path is not None:
+                self.upload(path, name)
+            else:
+                self._call("write", name, lambda fs, path: fs.pipe_file(path, content))
 
     def publish(self, attempts: Mapping[str, str]) -> None:
         with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-publish") as copiers:
@@ -218,7 +249,14 @@ class RemoteStorage(Storage):
         self.discard(attempts.values())
 
     def copy(self, name: str, to: str) -> None:
-        self._call("write", to, lambda fs, path: fs.cp_file(self._path(name), path))
+        def copied(fs: Any, path: str) -> None:
+            source = self._path(name)
+            if _EXTRAS.get(self._scheme) == "s3" and (size := fs.info(source)["size"]) > _MOST_BYTES_COPIED_WHOLE:
+                _copy_in_pieces(fs, source, path, size)
+            else:
+                fs.cp_file(source, path)
+
+        self._call("write", to, copied)
 
     def remove(self, *names: str) -> None:
         for name in names:
@@ -326,10 +364,12 @@ class RemoteStorage(Storage):
         def put(fs: Any, path: str) -> None:
             try:
                 fs.pipe_file(path, content, mode="create")
-            except FileExistsError:
+            except OSError as error:
+                if not _says_that_it_exists(error):
+                    raise
                 # A request whose answer was lost is repeated, by the back-end too, and then refused by its own file.
                 if fs.cat_file(path) != content:
-                    raise
+                    raise FileExistsError(errno.EEXIST, "exists already", f"{self.location}/{name}") from error
 
         self._call("write", name, put)
 
@@ -529,6 +569,64 @@ class CachedStorage(RemoteStorage):
             total -= bytes
 
 
+@dataclass(frozen=True)
+class _Neighbours:
+    """Ranges of one file that are read in one request, and the range from the first of them to the end of the last."""
+
+    ranges: Sequence[FileRange]
+    whole: FileRange
+
+
+def _together(ranges: Iterable[FileRange]) -> Iterator[_Neighbours]:
+    """Ranges in their order, those together that follow each other closely in one file, as rows do in a staging file
+    and clips in a tar."""
+    found: list[FileRange] = []
+    for wanted in ranges:
+        if found and not (
+            wanted.file == found[-1].file
+            and 0 <= wanted.offset - (found[-1].offset + found[-1].size) <= _MOST_BYTES_BETWEEN
+            and wanted.offset + wanted.size - found[0].offset <= _READ_BLOCK_BYTES
+        ):
+            yield _joined(found)
+            found = []
+        found.append(wanted)
+    if found:
+        yield _joined(found)
+
+
+def _joined(found: Sequence[FileRange]) -> _Neighbours:
+    first, last = found[0], found[-1]
+    return _Neighbours(found, FileRange(first.file, first.offset, last.offset + last.size - first.offset))
+
+
+def _copy_in_pieces(fs: Any, source: str, target: str, size: int) -> None:
+    """Copy a large file within S3, in several requests at a time. Where it fails nothing is left."""
+    from_bucket, _, from_key = source.partition("/")
+    bucket, _, key = target.partition("/")
+    upload = fs.call_s3("create_multipart_upload", Bucket=bucket, Key=key)["UploadId"]
+    where = {"Bucket": bucket, "Key": key, "UploadId": upload}
+
+    def copy(number: int) -> dict[str, Any]:
+        start = number * _COPIED_PIECE_BYTES
+        answer = fs.call_s3(
+            "upload_part_copy",
+            **where,
+            PartNumber=number + 1,
+            CopySource={"Bucket": from_bucket, "Key": from_key},
+            CopySourceRange=f"bytes={start}-{min(start + _COPIED_PIECE_BYTES, size) - 1}",
+        )
+        return {"PartNumber": number + 1, "ETag": answer["CopyPartResult"]["ETag"]}
+
+    try:
+        with ThreadPoolExecutor(_REQUESTS_AT_A_TIME, thread_name_prefix="posecap-copy") as copiers:
+            pieces = list(copiers.map(copy, range(-(-size // _COPIED_PIECE_BYTES))))
+        fs.call_s3("complete_multipart_upload", **where, MultipartUpload={"Parts": pieces})
+    except BaseException:
+        with contextlib.suppress(Exception):
+            fs.abort_mpu(bucket, key, upload)
+        raise
+
+
 def _unfinished_uploads(fs: Any, bucket: str) -> list[Any]:
     """As S3 lists them, with ``Key`` and ``UploadId``; none from a store that does not know the request."""
     try:
@@ -599,6 +697,52 @@ class _RemoteFile(StorageFile):
         return self
 
 
+class _ScratchFile(io.RawIOBase):
+    """A file that is being written before it is uploaded: in memory, and on this machine's disk once it is large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._file: BinaryIO = io.BytesIO()
+        self._path: Path | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._file.truncate(size)
+
+    def write(self, data: Buffer, /) -> int:
+        """
+        Raises:
+            OSError: the disk is full or fails.
+        """
+        if self._path is None and self._file.tell() + memoryview(data).nbytes > _MOST_BYTES_IN_MEMORY:
+            path = scratch_folder() / secrets.token_hex(8)
+            on_disk = path.open("xb")
+            self._path, in_memory, self._file = path, self._file, on_disk
+            on_disk.write(in_memory.getbuffer())  # type: ignore[attr-defined]
+        return self._file.write(data)
+
+    def complete(self) -> tuple[Path | None, bytes]:
+        """Where the file is on disk, or (with None) its content; nothing may be written any more."""
+        if self._path is None:
+            return None, self._file.getvalue()  # type: ignore[attr-defined]
+        self._file.close()
+        return self._path, b""
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
 @lru_cache
 def _readers(threads: int, process: int) -> ThreadPoolExecutor:
     """Threads that read, for all calls of a process: each opens a back-end of its own, which takes longer than many
@@ -620,16 +764,32 @@ def _opened(address: str) -> tuple[Any, str]:
     return fs, root
 
 
-def _beginning(fs: Any, path: str, size: int) -> bytes:
-    """The first ``size`` bytes of a file, or as many as it has."""
+def _range_of(fs: Any, path: str, start: int, end: int) -> bytes:
+    """Bytes of a file from ``start`` up to, but not including, ``end``, as many of them as it has."""
     try:
-        content: bytes = fs.cat_file(path, start=0, end=size)
+        content: bytes = fs.cat_file(path, start=start, end=end)
     except OSError as error:
-        # S3 has no such range in a file without bytes.
-        if error.errno != errno.EINVAL or fs.info(path)["size"]:
+        if _status_of(error) != _NO_SUCH_RANGE:
             raise
         return b""
     return content
+
+
+def _says_that_it_exists(error: OSError) -> bool:
+    """Whether a store refused to create a file since there is one. Of S3's answer s3fs takes it for that only where the
+    answer names the condition that failed, as Amazon's does and SeaweedFS' does not.
+    """
+    return isinstance(error, FileExistsError) or _status_of(error) == _PRECONDITION_FAILED
+
+
+def _status_of(error: Exception) -> int | None:
+    """The status of the answer of HTTP that an error is about; None where there is none."""
+    answer = getattr(error.__cause__, "response", None)  # s3fs raises an error of Python's from that of its library
+    if isinstance(answer, Mapping):
+        found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        found = getattr(error, "status", None) or getattr(error, "code", None)
+    return found if isinstance(found, int) else None
 
 
 def _may_pass(error: Exception) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from posecap.pipeline import Segment
-from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute
+from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute, execute_each
 from posecap.shards import PartFiles, ShardError, commit_part, read_sidecar, write_part
 from posecap.shards.sidecar import encode_document
 from posecap.stage import Resources, Stage
@@ -275,3 +275,67 @@ def test_the_samples_of_an_item_are_not_gathered(staging: Staging) -> None:
 
     execute([Watched(*[building.sample(key=f"{n:024x}") for n in range(3)])], ROW, staging=staging)
     assert written == [1, 1, 1]
+
+
+class Each(Stage):
+    """Gives the sample of a row, by the row's id."""
+
+    name = "each"
+    takes = Row
+    gives = Sample
+
+    def __call__(self, item):
+        yield made()[int(item.row_id)]
+
+
+ROWS = [Row(row_id=str(n), uri=f"videos/{n}.mp4") for n in range(3)]
+
+
+def test_rows_that_are_done_together_share_a_file(staging: Staging) -> None:
+    results = execute_each([Each()], ROWS, staging=staging)
+    shared = [output for result in results for output in result.outputs]
+    alone = [output for row in ROWS for output in execute([Each()], row, staging=staging).outputs]
+    assert len({output.pose.file for output in shared}) == 1
+    assert [output.sha256 for output in shared] == [output.sha256 for output in alone]
+    for ours, theirs in zip(read_staged(staging.storage, shared), read_staged(staging.storage, alone), strict=True):
+        assert (ours.key, ours.video_mp4, ours.facts) == (theirs.key, theirs.video_mp4, theirs.facts)
+    assert [path.name for path in staged_files(staging)].count(Path(shared[0].pose.file).name) == 1
+    with tarfile.open(root_of(staging) / shared[0].pose.file) as tar:
+        assert f"{shared[2].key}.json" in tar.getnames()
+    staging.remove(output.pose.file for output in (*shared, *alone))
+    assert staged_files(staging) == []
+
+
+def test_of_rows_that_are_done_together_one_that_cannot_be_staged_leaves_nothing_in_their_file(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(StagingFile):
+        def add(self, sample: Sample) -> StagedSample:
+            found = super().add(sample)
+            if sample.key == made()[1].key:
+                raise self._error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            return found
+
+    monkeypatch.setattr("posecap.staging.StagingFile", Fails)
+    first, second, third = execute_each([Each()], ROWS, staging=staging)
+    assert second.error is not None
+    assert second.error.reason == OUTPUT_NOT_WRITABLE
+    assert [output.key for output in first.outputs + third.outputs] == [made()[0].key, made()[2].key]
+    assert len(list(read_staged(staging.storage, first.outputs + third.outputs))) == 2
+    (path,) = staged_files(staging)
+    with tarfile.open(path) as tar:
+        assert {name.partition(".")[0] for name in tar.getnames()} == {made()[0].key, made()[2].key}
+
+
+def test_where_a_shared_file_cannot_be_ended_no_row_of_it_is_staged(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NotEnded(StagingFile):
+        def close(self) -> None:
+            raise self._error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    monkeypatch.setattr("posecap.staging.StagingFile", NotEnded)
+    results = execute_each([Each()], ROWS, staging=staging)
+    assert [(result.outputs, result.clips, result.machine_dependent) for result in results] == [([], [], True)] * 3
+    assert {result.error and result.error.reason for result in results} == {OUTPUT_NOT_WRITABLE}
+    assert staged_files(staging) == []

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from posecap.run.local import THIS_MACHINE, CrashJournal, LocalPool
 from posecap.run.pool import Load, Task
 from posecap.run.schedule import Schedule, WorkPart
 from posecap.stage import Engine, Resources, Stage
+from posecap.staging import Staging
 from posecap.types import PartName, Row, Sample
 from tests import building
 
@@ -104,6 +105,41 @@ def test_the_load_counts_workers_threads_and_items() -> None:
         pool.wait()
     assert pool.load() == [Load(THIS_MACHINE, 0, workers=2, slots=6, items=0, busy=0)]
     pool.close()
+
+
+@dataclass(frozen=True)
+class Quick(Stage):
+    """Gives a sample at once."""
+
+    name: ClassVar[str] = "quick"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Sample
+
+    def __call__(self, item: Row) -> Iterator[Sample]:
+        yield building.sample(key=item.row_id)
+
+
+def test_a_thread_takes_quick_rows_of_one_part_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posecap.run.pool._CALL_SECONDS", 1e9)  # whatever the time, the row is quick
+    staging = Staging.start(tmp_path, fingerprint="f" * 64)
+    (segment,) = Pipeline(stages=(Quick(),)).segments()
+    pool = LocalPool((replace(segment, staging=staging),), workers=1)
+
+    def task(number: int, part: int = 0) -> Task:
+        return Task(PartName("train", part), number, (0,), 0, Row(row_id=f"{number:024x}", uri="a.mp4"))
+
+    assert pool.free_slots(0) == 2
+    pool.submit(task(0))
+    pool.wait()
+    # Measured before the result was given, so that it is known now that the row was quick.
+    assert pool.free_slots(0) > 2
+    with pool._changed:  # so that the thread finds all of them
+        waiting = [*(task(number) for number in range(1, 4)), task(4, part=1)]
+        for one in waiting:
+            pool.submit(one)
+    files = [pool.wait().result.outputs[0].pose.file for _ in waiting]  # type: ignore[union-attr]
+    pool.close()
+    assert files[0] == files[1] == files[2] != files[3]
 
 
 def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:

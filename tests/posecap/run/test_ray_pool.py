@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +372,15 @@ def test_a_call_that_is_not_full_is_sent_when_there_is_nothing_else_to_submit(qu
     second.answer = [QUICK] * 16
     events(pool, 1)
     assert made_up.worker("a").calls[-1].items == ["item 40", "item 41"]
+
+
+def test_rows_of_two_parts_are_not_sent_together(quick):
+    pool, made_up, (first, _) = quick
+    first.answer = [QUICK] * 16
+    events(pool, 16)
+    pool.submit(task(40, "a"))
+    pool.submit(replace(task(0, "a"), part=PartName("train", 1)))
+    assert made_up.worker("a").calls[-1].items == ["item 40"]
 
 
 def test_of_rows_sent_together_only_the_one_that_ends_the_process_alone_is_blamed(quick):

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fsspec.registry import _registry, known_implementations
 
-from posecap.files import ShardError
+from posecap.files import ShardError, scratch_folder
 from posecap.storage import LocalStorage, RemoteStorage, Storage, StorageError, is_attempt, open_storage, shown
 from posecap.storage import remote as module
 from posecap.types import FileRange
@@ -223,5 +224,35 @@ def test_a_missing_bucket_and_a_missing_package_are_named(
     assert list(missing.list()) == []
     with pytest.raises(StorageError, match=r"s3://bucket-.*-not-there/poses/a: there is no such bucket"):
         missing.write("a", b"")
+    # Whether gcsfs is installed or not.
+    monkeypatch.delitem(_registry, "gs", raising=False)
+    monkeypatch.setitem(known_implementations, "gs", {"class": "not_installed.Files", "err": "install it"})
     with pytest.raises(StorageError, match=r"pip install 'posecap\[gcs\]'"):
         open_storage("gs://bucket/poses").write("a", b"")
+
+
+def test_a_scratch_file_of_any_size_can_be_cut_and_is_complete(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(storage, LocalStorage):
+        storage.write("scratch/mark", b"")  # a folder for it must be there
+    for most in (1 << 20, 10):
+        monkeypatch.setattr(module, "_MOST_BYTES_IN_MEMORY", most)
+        name = f"scratch/{most}"
+        with storage.scratch_file(name) as file:
+            file.write(b"0123456789")
+            file.write(b"abc")
+            file.seek(5)
+            file.truncate()
+            file.write(b"xyz")
+        assert storage.read(name, limit=100) == b"01234xyz"
+
+        def write() -> None:
+            with storage.scratch_file("scratch/failed") as file:
+                file.write(bytes(20))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert storage.size("scratch/failed") is None
+    assert [path for path in scratch_folder().iterdir() if path.is_file() and path.name != "in-use"] == []

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from posecap.shards import commit_part, committed, read_part, write_files, write_part
+from posecap.shards import ShardError, commit_part, committed, read_part, write_files, write_part
 from posecap.storage import RemoteStorage, StorageError, open_storage
 from posecap.storage import remote as module
+from posecap.types import FileRange
 from posecap.verify import verify
 from tests import built, faulty_store, object_store
 from tests.built import FIRST
@@ -74,6 +77,64 @@ def test_a_lost_answer_to_a_creation_is_no_refusal(storage: RemoteStorage, store
     with pytest.raises(FileExistsError):
         storage.create("once", b"another's")
     assert storage.read("once", limit=10) == b"mine"
+
+
+def test_a_refusal_that_does_not_name_the_condition_is_one(
+    storage: RemoteStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SeaweedFS answers, which s3fs does not take for a file that exists."""
+    import s3fs.core
+
+    translate = s3fs.core.translate_boto_error
+
+    def unnamed(error: Any, *args: Any, **options: Any) -> Any:
+        error.response["Error"].pop("Condition", None)
+        return translate(error, *args, **options)
+
+    monkeypatch.setattr(s3fs.core, "translate_boto_error", unnamed)
+    storage.create("once", b"mine")
+    with pytest.raises(FileExistsError):
+        storage.create("once", b"another's")
+    assert storage.read("once", limit=10) == b"mine"
+    assert storage._creates_atomically
+
+
+def test_ranges_that_follow_each_other_cost_one_request(storage: RemoteStorage, store: FaultyStore) -> None:
+    body = bytes(range(256)) * 1000
+    storage.write("tar", body)
+    storage.write("other", body)
+    wanted = [FileRange("tar", 0, 100), FileRange("tar", 512, 1000), FileRange("other", 5, 7), FileRange("tar", 200, 9)]
+    store.requests.clear()
+    found = list(storage.read_ranges(wanted))
+    assert found == [body[one.offset : one.offset + one.size] for one in wanted]
+    assert [method for method, _ in store.requests] == ["GET"] * 3
+    cut = [FileRange("tar", len(body) - 10, 10), FileRange("tar", len(body), 10)]
+    beginning = storage.read_ranges(cut)
+    assert next(beginning) == body[-10:]  # though the second one is not there
+    with pytest.raises(ShardError, match="ends before byte"):
+        next(beginning)
+
+
+def test_large_files_are_copied_in_pieces_at_a_time(
+    storage: RemoteStorage, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_BYTES_COPIED_WHOLE", 11 << 20)
+    monkeypatch.setattr(module, "_COPIED_PIECE_BYTES", 5 << 20)
+    body = os.urandom(11 << 20) + b"and some more"
+    storage.write("large", body)
+    store.faults.append(Fault("PUT", "partNumber=2", "throttled", times=1))
+    storage.copy("large", "copy")
+    assert storage.read("copy", limit=12 << 20) == body
+    assert sum("partNumber" in path for _, path in store.requests) == 4  # three pieces, one of them twice
+    failing = replace(storage, longest_seconds=0.2)
+    store.faults.append(Fault("POST", "uploadId", "denied", times=10**6))
+    with pytest.raises(StorageError):
+        failing.copy("large", "second")
+    store.faults.clear()
+    assert [file.name for file in storage.list()] == ["copy", "large"]
+    import s3fs
+
+    assert s3fs.S3FileSystem().list_multipart_uploads(storage.address.split("/")[2]) == []
 
 
 def test_a_store_that_ignores_conditions_is_found_out(storage: RemoteStorage, store: FaultyStore) -> None:
