@@ -41,13 +41,20 @@ def output_storage(output: str | os.PathLike[str] | None, manifest: Manifest) ->
     return LocalStorage(storage.root.absolute()) if isinstance(storage, LocalStorage) else storage
 
 
+_SERVERS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "STORAGE_EMULATOR_HOST")
+"""Variables of the environment by which the clients of S3 and of Google find another server than their own."""
+
+
 def work_folder(location: Location) -> Path:
     """The local folder of a dataset's plan and ledger: the dataset's own, or one in the cache, which is made, for a
     remote dataset."""
     storage = open_storage(location)
     if isinstance(storage, LocalStorage):
         return storage.root
-    folder = cache_folder() / "datasets" / digest(storage.location)[:24]  # 96 bits: no two meet by chance
+    # One address means another dataset at another server; 96 bits: no two meet by chance.
+    server = next((os.environ[name] for name in _SERVERS if os.environ.get(name)), None)
+    place = storage.location if server is None else [storage.location, server]
+    folder = cache_folder() / "datasets" / digest(place)[:24]
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

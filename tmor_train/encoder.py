@@ -222,6 +222,19 @@ class Heads:
         Raises:
             UnusableEncoderError: the model was trained without text, or vectors have another shape, NaN or infinity.
         """
+        cosines: Floats = np.atleast_2d(self.project(vectors)) @ self.project_texts(text_vectors).T
+        return cosines
+
+    def project_texts(self, text_vectors: ArrayLike) -> Floats:
+        """phi_T of texts: (K, width) float32, a unit vector for each of K texts; of a text in several wordings the mean
+        of their unit vectors, whose product with a clip is the mean of the wordings' cosines.
+
+        Args:
+            text_vectors: (K, D), or (K, P, D) in P wordings.
+
+        Raises:
+            UnusableEncoderError: as :meth:`text_cosines`.
+        """
         if self.text is None or self.text_width is None:
             raise UnusableEncoderError(
                 "the model was trained without text, so it compares no skeletons with texts; load one of stage 2"
@@ -230,9 +243,8 @@ class Heads:
         if texts.ndim not in (2, 3) or 0 in texts.shape:
             raise UnusableEncoderError(f"text vectors are (K, D), or (K, P, D) in P wordings, not {texts.shape}")
         units = _through(self.text, texts.reshape(-1, texts.shape[-1]), self.text_width, "text vectors")
-        units_KW = units.reshape(len(texts), -1, self.width).mean(1)  # the mean of cosines is one to the mean
-        cosines: Floats = np.atleast_2d(self.project(vectors)) @ units_KW.T
-        return cosines
+        means: Floats = units.reshape(len(texts), -1, self.width).mean(1)
+        return means
 
 
 def heads_of(config: ObjectiveConfig, state: Mapping[str, Tensor], *, of: Literal["ema", "online"]) -> Heads:

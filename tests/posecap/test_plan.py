@@ -29,6 +29,7 @@ from posecap.plan import (
     rows_digest,
 )
 from posecap.plan_check import show_summary, summarise
+from posecap.plan_store import work_folder
 from posecap.types import PartName
 from tests.damage import damaged
 
@@ -437,3 +438,14 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
             all_rows(open_plan(plan.path, media_root="/m"))
         except PlanError as error:
             assert str(plan.path) in str(error)  # noqa: PT017
+
+
+def test_the_same_address_at_another_server_has_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path))
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    folders = [work_folder("s3://bucket/poses")]
+    for server in ("http://127.0.0.1:9000", "http://127.0.0.1:9001"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+        folders.append(work_folder("s3://bucket/poses"))
+    assert len(set(folders)) == 3

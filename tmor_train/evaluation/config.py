@@ -232,18 +232,65 @@ their heads; the mean of the two cosines to the text; or of motion's cosine and 
 vectors themselves, which must come from two encoders with one joint space (such as a CLIP model's)."""
 
 
+Rescoring = Literal["centred", "csls", "prototypes", "cache"]
+"""How scores are corrected by the measured clips. ``centred``: each modality's mean is subtracted before the cosine.
+``csls``: centred, and from each text's cosines the mean of those to its nearest clips is subtracted (Conneau et al.,
+"Word translation without parallel data", ICLR 2018, eq. 3). ``prototypes``: csls, then the most confident clips of each
+class stand beside its text. ``cache``: csls, and clips come one after the other; confident ones are kept and compared
+with later ones (after Karmanov et al., "Efficient test-time adaptation of vision-language models", CVPR 2024)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RescoringConfig:
+    """Settings of :func:`tmor_train.evaluation.rescoring.rescored`. Their defaults were chosen on Penn Action's train
+    part, not on the clips that are measured (docs/results/penn_action.md).
+
+    Args:
+        neighbours: of a text, by which csls knows a hub: clips.
+        share: of the clips of an average class that become its prototype.
+        rounds: how often prototypes are made anew from the scores that they gave.
+        prototype_weight: of a prototype's cosine, in 0..1; the text's has the rest.
+        kept: most clips of a class in the cache (K = 8 in Skeleton-Cache).
+        sharpness: beta of the cache's affinity exp(-beta (1 - cos)).
+        cache_weight: of the sum of affinities, beside the text's score.
+        temperature: of the softmax over classes by which clips are confident.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    neighbours: int = 10
+    share: float = 0.5
+    rounds: int = 5
+    prototype_weight: float = 0.5
+    kept: int = 8
+    sharpness: float = 5.0
+    cache_weight: float = 0.3
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.neighbours, self.rounds, self.kept) < 1:
+            raise ValueError("neighbours, rounds and kept of a rescoring are at least 1")
+        if not (0 < self.share <= 1 and 0 <= self.prototype_weight <= 1):
+            raise ValueError("share of a rescoring is above 0 and at most 1, prototype_weight from 0 to 1")
+        if min(self.sharpness, self.temperature) <= 0 or self.cache_weight < 0:
+            raise ValueError("sharpness and temperature of a rescoring are above 0, cache_weight is not below")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotConfig:
     """Zero-shot recognition. ``recipe``, ``about``, ``task`` and ``start`` as in :class:`EncoderEvaluation`, ``device``
     as in :class:`tmor_train.training.config.LoopConfig`.
 
     ``texts`` is a Parquet file of sentences and their vectors (``pipelines/prompt_vectors.py`` writes it); None only in
-    recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone, and
-    with each of ``visual`` one more, where every measured clip has a video vector (and the encoder a video head, except
-    for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase for each class, in the
-    benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are threads that gather clips (0:
-    the calling thread does; 1, our choice, gathers while the encoder computes). ``seed`` is stored with the result and
-    draws nothing: encoders with new weights are refused here.
+    recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone; one
+    more for each of ``rescoring``, motion alone corrected by the measured clips themselves, without their labels, as
+    ``rescored_by`` says; and with each of ``visual`` one more, where every measured clip has a video vector (and the
+    encoder a video head, except for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase
+    for each class, in the benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are threads
+    that gather clips (0: the calling thread does; 1, our choice, gathers while the encoder computes). ``seed`` is
+    stored with the result and draws the order in which clips come for the rescoring ``cache``, nothing else: encoders
+    with new weights are refused here.
 
     Raises:
         ValueError: ``prompts`` is empty.
@@ -257,6 +304,8 @@ class ZeroShotConfig:
     texts: str | None = None
     prompts: tuple[PromptSet, ...] = ("plain", "person", "templates")
     visual: tuple[Visual, ...] = ("normalised_mean",)
+    rescoring: tuple[Rescoring, ...] = ()
+    rescored_by: RescoringConfig = field(default_factory=RescoringConfig)
     class_texts: tuple[str, ...] = ()
     device: str = "auto"
     workers: int = 1

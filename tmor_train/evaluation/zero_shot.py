@@ -24,8 +24,9 @@ from tmor_train.configuration import from_json
 from tmor_train.data.dataset import Floats
 from tmor_train.data_sources import MissingTextError, sentence_vectors
 from tmor_train.encoder import SHORTEST, Projection, UnusableEncoderError, head_of
-from tmor_train.evaluation.config import SCRATCH, Visual, ZeroShotConfig
+from tmor_train.evaluation.config import SCRATCH, Rescoring, Visual, ZeroShotConfig
 from tmor_train.evaluation.encoders import encoder_name, features_of, leakage_notes, load_encoder
+from tmor_train.evaluation.rescoring import rescored
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
 from tmor_train.evaluation.task import Task, task_of
 from tmor_train.pretrained.encoder import Pretrained
@@ -69,6 +70,7 @@ class _Recognition:
         self._encoder, self._source = load_encoder(config.start, seed=config.seed, device=config.device)
         if self._encoder.heads is None or self._encoder.heads.text is None:
             raise UnusableEncoderError(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
+        self._heads = self._encoder.heads
         self._motion: Floats | None = None
         self._video, video_note = _video_of(task)
         self._video_head = None if self._video is None else video_head_of(self._encoder)
@@ -91,14 +93,22 @@ class _Recognition:
         return vectors.reshape(len(texts), -1, vectors.shape[-1])
 
     def trials(self) -> Iterator[Trial]:
-        """For each set of prompts, motion alone and then each way of adding video; those that need phi_V are left out
-        where the encoder was trained without video."""
+        """For each set of prompts, motion alone, rescored in each way, and then each way of adding video; those that
+        need phi_V are left out where the encoder was trained without video."""
         ways = self._config.visual if self._video is not None else ()
         for name in self._config.prompts:
             for way in (None, *(way for way in ways if way == "frozen_mean" or self._video_head is not None)):
                 mode = f"zero_shot_{name}" + (f"_visual_{way}" if way else "")
                 folder = f"{name}/{f'visual_{way}' if way else 'motion'}"
                 yield Trial(mode=mode, name=folder, seed=self._config.seed, measure=partial(self._measure, name, way))
+                if way is None:
+                    yield from self._rescored_trials(name)
+
+    def _rescored_trials(self, name: PromptSet) -> Iterator[Trial]:
+        for how in self._config.rescoring:
+            measure = partial(self._measure_rescored, name, how)
+            mode = f"zero_shot_{name}_{how}"
+            yield Trial(mode=mode, name=f"{name}/motion_{how}", seed=self._config.seed, measure=measure)
 
     def _measure(self, name: PromptSet, way: Visual | None, folder: Path) -> TrialOutput:
         """Scores by a set of prompts, of motion and video as ``way`` says, of motion alone for None. Nothing is kept in
@@ -110,6 +120,14 @@ class _Recognition:
             sides = Sides(motion_ND=motion_ND, video_NDv=self._video, texts_KPDt=texts_KPD)
             scores_NK = combined(self._encoder, self._video_head, sides, way)
         return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=self._notes)
+
+    def _measure_rescored(self, name: PromptSet, how: Rescoring, _: Path) -> TrialOutput:
+        """Scores of motion alone by a set of prompts, corrected by the measured clips."""
+        config = self._config
+        motion_NW, texts_KW = self._heads.project(self._features()), self._heads.project_texts(self._texts[name])
+        scores_NK = rescored(motion_NW, texts_KW, how, config.rescored_by, seed=config.seed)
+        notes = (*self._notes, "scores are corrected by the measured clips themselves, without their labels")
+        return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=notes)
 
     def _features(self) -> Floats:
         """E_M of the measured clips, computed once."""

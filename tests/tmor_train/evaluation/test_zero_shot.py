@@ -183,6 +183,20 @@ def test_each_set_of_prompts_is_a_result_with_and_without_video(
             assert score_K[k] == pytest.approx(sum(cosines) / 16, abs=1e-4)
 
 
+def test_each_rescoring_is_a_result_of_motion_alone(
+    demo_run: Path, shards: Path, texts: Path, tmp_path: Path, encoder: Pretrained
+) -> None:
+    chosen = config(demo_run, shards, texts, "prompts=plain", "visual=", "rescoring=csls,cache", "seed=3")
+    zero_shot(chosen, tmp_path / "run")
+    found = {result.mode: (place, result) for place, result in results_under(tmp_path / "run")}
+    assert set(found) == {"zero_shot_plain", "zero_shot_plain_csls", "zero_shot_plain_cache"}
+    assert any("corrected by the measured clips" in note for note in found["zero_shot_plain_csls"][1].notes)
+    assert not any("corrected" in note for note in found["zero_shot_plain"][1].notes)
+    plain, csls, cache = (read_scores(found[f"zero_shot_plain{how}"][0]).scores_NK for how in ("", "_csls", "_cache"))
+    assert plain.shape == csls.shape == cache.shape
+    assert not np.allclose(plain, csls)
+
+
 def test_a_run_is_resumed_and_not_begun_twice(demo_run: Path, shards: Path, texts: Path, tmp_path: Path) -> None:
     one = config(demo_run, shards, texts, "prompts=plain", "visual=score_mean,raw_mean")
     zero_shot(one, tmp_path / "run")
