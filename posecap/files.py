@@ -47,9 +47,12 @@ class ShardError(ValueError):
     """A file of a dataset breaks the schema; the message names the file, the sample and the remedy."""
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces: equal values give equal bytes. NaN raises ValueError."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def parse_json(content: str | bytes) -> Any:

@@ -37,6 +37,7 @@ _FACTS = {
     "source": pa.string(),
 }
 _REQUIRED = ("row_id", "uri", "source_id", "start_seconds", "end_seconds", "layout")
+_NEEDED = (*_REQUIRED, "video_span")
 _QUALITY = {f.name: pa.int32() if f.type == "int" else pa.float64() for f in fields(Quality)}
 # Stages of which the facts name the model.
 _MODELS = ("decoder", "detector", "tracker", "pose", "video", "text")
@@ -101,8 +102,8 @@ def index_row(sample: Sample, part: PartName, ranges: ByteRanges, record: Mappin
     """
     facts = sample.facts
     quality, models = facts.get("quality") or {}, facts.get("models") or {}
-    missing = [name for name in (*_REQUIRED, "video_span") if facts.get(name) is None]
-    if missing:
+    if None in map(facts.get, _NEEDED):
+        missing = [name for name in _NEEDED if facts.get(name) is None]
         raise ShardError(f"sample {sample.key}: its facts lack {', '.join(missing)}, which the index needs")
     if not sample.pts_T.size:
         raise ShardError(f"sample {sample.key}: it has no frames, and the index needs the times of the first and last")

@@ -230,10 +230,32 @@ class TarMember:
 
 
 @lru_cache(maxsize=1024)
-def _after_name(size: int) -> tuple[bytes, int]:
-    """The header's bytes between name and checksum, and the sum of all bytes that do not depend on the name."""
-    fields = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0"
+def _after_key(key_length: int, ending: str, size: int) -> tuple[bytes, int]:
+    """A header's bytes from the key's end to the checksum, and the sum of all its bytes but the key's.
+
+    Most samples have keys of one length and members of the same few sizes, so this is computed once for many.
+
+    Args:
+        ending: of the member's name, with the dot behind the key.
+        size: bytes of its data.
+
+    Raises:
+        ShardError: the name is longer than 100 bytes or the size too large for USTAR.
+    """
+    written = ending.encode("ascii")
+    if key_length + len(written) > 100 or not 0 <= size <= _LARGEST_MEMBER:
+        raise ShardError(
+            f"a member of {size} bytes, named by {key_length} bytes and {ending!r}, does not fit a USTAR header"
+        )
+    numbers = b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + b"00000000000\0"
+    fields = written.ljust(100 - key_length, b"\0") + numbers
     return fields, sum(fields) + sum(_HEADER_TAIL) + 8 * ord(" ")
+
+
+def _header(key: bytes, key_sum: int, ending: str, size: int) -> bytes:
+    """As :func:`tar_header`, given the key of the name and the sum of its bytes."""
+    fields, others = _after_key(len(key), ending, size)
+    return b"%b%b%06o\0 %b" % (key, fields, key_sum + others, _HEADER_TAIL)
 
 
 def tar_header(name: str, size: int) -> bytes:
@@ -242,11 +264,9 @@ def tar_header(name: str, size: int) -> bytes:
     Raises:
         ShardError: the name is longer than 100 bytes or the size too large for USTAR.
     """
-    written = name.encode("ascii")
-    if len(written) > 100 or not 0 <= size <= _LARGEST_MEMBER:
-        raise ShardError(f"member {name!r} of {size} bytes does not fit a USTAR header")
-    fields, fixed = _after_name(size)
-    return b"%b%b%06o\0 %b" % (written.ljust(100, b"\0"), fields, fixed + sum(written), _HEADER_TAIL)
+    key, dot, ending = name.partition(".")
+    written = key.encode("ascii")
+    return _header(written, sum(written), dot + ending, size)
 
 
 def tar_padding(size: int) -> bytes:
@@ -265,15 +285,20 @@ def tar_pieces(key: str, packed: Packed) -> tuple[list[Buffer], dict[str, tuple[
     Returns:
         The pieces, the position of the first byte and the number of bytes of each member's data from the first piece
         on, and the number of bytes of all pieces.
+
+    Raises:
+        ShardError: a member's name, with the key, is longer than 100 bytes, or its data are too large for USTAR.
     """
     pieces: list[Buffer] = []
     ranges: dict[str, tuple[int, int]] = {}
-    size = 0
+    written = key.encode("ascii")
+    key_sum, size = sum(written), 0
     for name, (head, body) in packed.items():
         length = len(head) + body.nbytes
-        pieces += (tar_header(f"{key}.{MEMBERS.get(name, name)}", length), head, body, tar_padding(length))
+        header, padding = _header(written, key_sum, f".{MEMBERS.get(name, name)}", length), tar_padding(length)
+        pieces += (header, head, body, padding)
         ranges[name] = (size + TAR_BLOCK, length)
-        size += TAR_BLOCK + length + -length % TAR_BLOCK
+        size += TAR_BLOCK + length + len(padding)
     return pieces, ranges, size
 
 
