@@ -45,6 +45,7 @@ _EXTRAS = {
     "ultralytics": ("ultralytics", "lap"),
     "mmpose": ("mmpose", "mmdet", "mmengine", "mmcv"),
     "clip": ("open_clip", "torchvision", "safetensors"),
+    "transformers": ("transformers", "safetensors", "torchvision", "scipy"),
     "caption": ("transformers", "safetensors", "torchvision", "num2words"),
     "youtube": ("yt_dlp",),
     "torchcodec": ("torchcodec",),

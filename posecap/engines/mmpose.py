@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
+from posecap.inference.crops import Joints, PersonCrop, RTMPoseEstimator, Size
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import flip_order
@@ -39,7 +39,7 @@ _CONFIGS: dict[tuple[str, str], str] = {
 
 
 @dataclass(frozen=True)
-class RTMPose(TopDownEstimator):
+class RTMPose(RTMPoseEstimator):
     """Estimates the joints of every tracked person in every frame.
 
     Args:

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from posecap.inference.crops import Joints, PersonCrop, Size, TopDownEstimator
+from posecap.inference.crops import Joints, PersonCrop, RTMPoseEstimator, Size, person_area
 from posecap.inference.device import Batches, Device
 from posecap.inference.onnx import OnnxNetwork, crop, normalize
 from posecap.joints import LAYOUTS
@@ -33,7 +33,7 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
-class RTMPoseOnnx(TopDownEstimator):
+class RTMPoseOnnx(RTMPoseEstimator):
     """Estimates the joints of every tracked person in every frame.
 
     The base class has ``estimate``, which calls ``_crops``, and ``_predict`` on batches of crops; it makes ``name``,
@@ -67,9 +67,10 @@ class RTMPoseOnnx(TopDownEstimator):
         _ = self._network
 
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[tuple[Pixels, Floats]]:
-        """The picture of each crop, with the area of the frame that it shows (:func:`_area`)."""
+        """The picture of each crop, with the area of the frame that it shows
+        (:func:`posecap.inference.crops.person_area`)."""
         height, width = self._network.size
-        areas = [_area(one.box_4, ratio=width / height) for one in seen]
+        areas = [person_area(one.box_4, ratio=width / height, padding=_PADDING) for one in seen]
         return [
             (crop(frames_THW3[one.frame], area, height=height, width=width, outside="black"), area)
             for one, area in zip(seen, areas, strict=True)
@@ -103,19 +104,6 @@ class RTMPoseOnnx(TopDownEstimator):
     @property
     def _batches(self) -> Batches:
         return self._network.batches
-
-
-def _area(box_4: Floats, *, ratio: float) -> Floats:
-    """(centre x, centre y, width, height) of the crop, in pixels of the frame: the box, a quarter larger, and widened
-    or heightened until width / height is ``ratio``.
-    """
-    width, height = (box_4[2:] - box_4[:2]) * np.float32(_PADDING)
-    centre = (box_4[2:] + box_4[:2]) * np.float32(0.5)
-    if width > height * ratio:
-        height = width / ratio
-    else:
-        width = height * ratio
-    return np.array([*centre, width, height], np.float32)
 
 
 def _likeliest(simcc_x: Floats, simcc_y: Floats) -> tuple[Floats, Floats]:

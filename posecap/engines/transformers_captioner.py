@@ -7,12 +7,10 @@ files only, and no code from the checkpoint is run.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
@@ -25,12 +23,12 @@ from posecap.inference.hub_folder import (
     check_weights,
     files_of,
     find_folder,
+    import_transformers,
     is_path,
     read_part,
     refuse_misfits,
     shortened,
 )
-from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
 from posecap.weights.checkpoints import WrongArchitectureError
@@ -242,7 +240,7 @@ class TransformersCaptioner(Engine):
     def _processor(self) -> Any:
         """What turns pictures and a question into the network's input."""
         folder = find_folder(self.checkpoint)
-        processor = read_part("processor", _transformers().AutoProcessor, folder)
+        processor = read_part("processor", import_transformers(self.extra).AutoProcessor, folder)
         if not (hasattr(processor, "image_processor") and getattr(processor, "chat_template", None)):
             raise WrongArchitectureError(
                 f"{folder}: its processor has no chat template for images; "
@@ -262,7 +260,7 @@ class TransformersCaptioner(Engine):
         """The network with its weights, in evaluation mode, on the device."""
         folder = find_folder(self.checkpoint)
         check_weights(folder)
-        transformers, device = _transformers(), torch_device(self.device)
+        transformers, device = import_transformers(self.extra), torch_device(self.device)
         config = read_part("config.json", transformers.AutoConfig, folder)
         if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise WrongArchitectureError(
@@ -294,17 +292,3 @@ def _picture(pixels_HW3: Pixels, longest_side: int) -> Image:
         return picture
     width, height = (max(1, round(side * scale)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _transformers() -> Any:
-    """The package, without a connection to the hub and with a torchvision that imports.
-
-    Raises:
-        ModuleNotFoundError: transformers or torchvision is not installed.
-    """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    with extra("caption"):
-        ensure_torchvision()
-        transformers: Any = import_module("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    return transformers

@@ -80,13 +80,24 @@ def scatter_keypoints(
     return joints_MTJ3
 
 
-class TopDownEstimator(Engine):
-    """The base of the engines for RTMPose, which estimate each person's joints from a crop of the person.
+def person_area(box_4: Floats, *, ratio: float, padding: float) -> Floats:
+    """(centre x, centre y, width, height) of what a network is shown of a person, in pixels of the frame: the box,
+    ``padding`` times as large, and widened or heightened until width / height is ``ratio``.
+    """
+    width, height = (box_4[2:] - box_4[:2]) * np.float32(padding)
+    centre = (box_4[2:] + box_4[:2]) * np.float32(0.5)
+    if width > height * ratio:
+        height = width / ratio
+    else:
+        width = height * ratio
+    return np.array([*centre, width, height], np.float32)
 
-    A subclass is a dataclass with the fields ``size`` (of the network: tiny, small, medium or large), ``joints`` (the
-    layout it gives), ``weights_from`` (a name in the registry or a path; None for the published weights of this size
-    and layout)
-    and ``batch`` (most crops at a time, 1 or more). Crops of several clips are computed together
+
+class TopDownEstimator(Engine):
+    """The base of engines that estimate each person's joints from a crop of the person.
+
+    A subclass is a dataclass with the fields ``weights_from`` (a name in the registry or a path, or None for published
+    weights) and ``batch`` (most crops at a time, 1 or more). Crops of several clips are computed together
     (:meth:`posecap.inference.device.Batches.run_together`).
 
     Raises:
@@ -95,11 +106,7 @@ class TopDownEstimator(Engine):
 
     thread_safe: ClassVar[bool] = True
     path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
-    suffix: ClassVar[str] = ""
-    """The end of the engine's name and of its weights' name."""
 
-    size: Size
-    joints: Joints
     weights_from: str | None
     batch: int
 
@@ -108,17 +115,8 @@ class TopDownEstimator(Engine):
             raise ValueError(f"{type(self).__name__}: batch is {self.batch}, expected at least 1")
 
     @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"rtmpose-{self.size}-{self.joints}{self.suffix}"
-
-    @property
-    def layout(self) -> str:
-        return self.joints
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        body26 = "-body26" if self.joints == "halpe26" else ""
-        return (self.weights_from or f"rtmpose-{self.size}{body26}{self.suffix}",)
+    @abstractmethod
+    def layout(self) -> str: ...
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
         """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
@@ -145,6 +143,31 @@ class TopDownEstimator(Engine):
     @abstractmethod
     def _predict(self, crops: Sequence[Any]) -> list[Floats]:
         """(J, 3) joints (x, y, score) for each crop, in pixels of its frame."""
+
+
+class RTMPoseEstimator(TopDownEstimator):
+    """The base of the engines for RTMPose. A subclass also has the fields ``size`` (of the network: tiny, small, medium
+    or large) and ``joints`` (the layout it gives); weights are by default those published for them.
+    """
+
+    suffix: ClassVar[str] = ""
+    """The end of the engine's name and of its weights' name."""
+
+    size: Size
+    joints: Joints
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return f"rtmpose-{self.size}-{self.joints}{self.suffix}"
+
+    @property
+    def layout(self) -> str:
+        return self.joints
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        body26 = "-body26" if self.joints == "halpe26" else ""
+        return (self.weights_from or f"rtmpose-{self.size}{body26}{self.suffix}",)
 
 
 def frame_size(clip: TrackedClip) -> tuple[int, int]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from posecap.inference.device import ran_out_of_memory
+from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.models import MissingWeightsError
 from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, open_safetensors, refuse_random
 
@@ -76,6 +79,23 @@ def check_weights(folder: Path) -> None:
     for shard in shards:
         with open_safetensors(shard):
             pass
+
+
+def import_transformers(extra_name: str) -> Any:
+    """The package transformers, without a connection to the hub and with a torchvision that imports.
+
+    Args:
+        extra_name: the extra of posecap that brings it, for the message.
+
+    Raises:
+        ModuleNotFoundError: transformers or torchvision is not installed.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with extra(extra_name):
+        ensure_torchvision()
+        transformers: Any = import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
 
 
 def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:

@@ -356,6 +356,57 @@ def _openmmlab(name: str, path: str, sha256: str, size_bytes: int, about: str) -
     )
 
 
+# (name on the hub, revision, SHA-256 of model.safetensors, bytes: of those without a hash, four for each parameter of
+# the network; what it is).
+_VITPOSE = (
+    (
+        "base-simple",
+        "a93ac0c67e0b7e2c55287d21d4c460c8f3c54d45",
+        "85375373893ddd3641f3912821073e53f5435f9e966e1dca59d004454bfe4fdf",
+        343_700_000,
+        "ViTPose-B with the simple decoder",
+    ),
+    ("base", "95be2991424e646950d656bb7fc15ec9be119700", "", 360_000_000, "ViTPose-B"),
+    (
+        "plus-small",
+        "0c30b6534bb621af0162b481176742577264e36e",
+        "f7bad8ed09eeeb2a7de6b38faaa8a88d07838e23e9c06a2a782099bca7467cb9",
+        132_619_932,
+        "ViTPose+-S",
+    ),
+    (
+        "plus-base",
+        "92be54d7a29e42fad47b6e2ca01dd9e685a61e0d",
+        "640225e4a9dd544239f1da0ae36af865a6e76e21e5f33a12656aa7b77fa5a5fa",
+        501_627_628,
+        "ViTPose+-B",
+    ),
+    ("plus-large", "e211df377e49c89dba508ab3e83ddef13c0832b4", "", 1_737_700_000, "ViTPose+-L"),
+    (
+        "plus-huge",
+        "9f36d7aec1800d23e97f10c2e74393aee92aa53f",
+        "0ecb49f1ab0b18cc2f18446b8100442cec88bd99dd53779ad5a7f8c71aa08506",
+        3_597_700_000,
+        "ViTPose+-H",
+    ),
+)
+
+
+def _vitpose() -> Iterator[Weights]:
+    for name, revision, sha256, size_bytes, what in _VITPOSE:
+        yield Weights(
+            name=f"vitpose-{name}",
+            uri=f"hf://usyd-community/vitpose-{name}/model.safetensors@{revision}",
+            sha256=sha256,
+            size_bytes=size_bytes,
+            license="Apache-2.0",
+            about=f"{what} for transformers: COCO-17 joints of one person, 256x192",
+            used_by=("vitpose",),
+            maker="University of Sydney (Xu et al.)",
+            homepage=f"https://huggingface.co/usyd-community/vitpose-{name}",
+        )
+
+
 _VIDEO_AND_TEXT = (
     Weights(
         name="viclip-b16",
@@ -406,7 +457,16 @@ _VIDEO_AND_TEXT = (
 REGISTRY: Mapping[str, Weights] = MappingProxyType(
     {
         weights.name: weights
-        for weights in (*_DEFAULTS, *_BLAZEPOSE, *_yolo(), *_rtmpose(), *_rtmdet(), *_rtmo(), *_VIDEO_AND_TEXT)
+        for weights in (
+            *_DEFAULTS,
+            *_BLAZEPOSE,
+            *_yolo(),
+            *_rtmpose(),
+            *_rtmdet(),
+            *_rtmo(),
+            *_vitpose(),
+            *_VIDEO_AND_TEXT,
+        )
     }
 )
 """By name, in the order in which they are listed."""

