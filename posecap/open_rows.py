@@ -281,6 +281,11 @@ def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:
     stored results. Rows of other pipelines are forgotten.
     """
     ledger.forget_finished_rows(None, but_of=fingerprint)
+    return staged_files(ledger)
+
+
+def staged_files(ledger: Ledger) -> frozenset[str]:
+    """Names of the staging files in which rows lie that the ledger knows, and stored results."""
     found = (_result(record) for record in ledger.finished_rows())
     names = {name for row in found if row is not None for name in staged_names(row)}
     for file, made_with in ledger.stored_files().items():

@@ -1,5 +1,5 @@
 """The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``import``,
-``duplicates``, ``leakage`` and ``remove``."""
+``duplicates``, ``leakage``, ``remove`` and ``gc``."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ Clips are read and written one after another. What each format holds: docs/expor
 _IMPORT_MORE = """\
 Clips come back as they were, without stored video, rejected rows, and what the parts were made with.
 The other formats of `posecap export` hold no vectors of videos and texts, without which there is no dataset.
+"""
+_GC_MORE = """\
+Never while a build is under way: the command stops then. Samples, sidecars and indexes are never removed. Where the
+manifest says 'keep_intermediates: none', stored results of earlier builds go as well. Rows of a build that was stopped
+less than --older-than days ago stay, and the next build takes them.
+exit codes: 0 done, also where nothing was to do, 1 error, 2 wrong usage
 """
 _GROUPS_PRINTED = 20
 """Of near-duplicates, the largest; the file has all."""
@@ -139,6 +145,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--group-by", action="append", default=[], metavar="COLUMN", help=column)
     option("--manifest", type=Path, metavar="FILE", help="with these columns (default: the one the dataset is from)")
     option("--json", action="store_true", help="print what was checked and the leaks as JSON")
+
+    about = "remove what stopped builds, replaced results and repairs have left, and nothing refers to"
+    parser = command(commands, "gc", _gc, about=about, more=_GC_MORE)
+    _add_dataset(parser)
+    option = parser.add_argument
+    option("--dry-run", action="store_true", help="list every file that would go, and remove none")
+    about = "age from which on rows of a stopped build and damaged files go (default: %(default)g)"
+    option("--older-than", type=float, default=7.0, metavar="DAYS", help=about)
 
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
     more = "Removed clips stay removed: later builds refuse them, and readers skip them."
@@ -636,6 +650,27 @@ def _remove(options: argparse.Namespace) -> int:
     )
     if removed.deleted:
         print(f"deleted {count_text(removed.deleted, 'file')} of builds that did not end or of earlier repairs")
+    return COMPLETE
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from posecap.cleanup import collect_garbage
+
+    if not options.older_than >= 0:
+        print("posecap: --older-than is a number of days, 0 or more", file=sys.stderr)
+        return USAGE
+    dataset = _only_dataset(options)
+    seconds = options.older_than * 86_400
+    found = collect_garbage(dataset, old_seconds=seconds, mode="list" if options.dry_run else "remove")
+    kinds: dict[str, list[int]] = {}
+    for one in found:
+        kinds.setdefault(one.kind, []).append(one.size_bytes)
+        if options.dry_run:
+            print(f"{one.kind}  {one.size_bytes:,}  {one.name}")
+    for kind, sizes in kinds.items():
+        print(f"{kind}: {count_text(len(sizes), 'file')}, {sum(sizes):,} bytes")
+    total = f"{count_text(len(found), 'file')}, {sum(one.size_bytes for one in found):,} bytes"
+    print(f"{dataset.location}: {'would free' if options.dry_run else 'freed'} {total}")
     return COMPLETE
 
 

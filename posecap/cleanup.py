@@ -1,0 +1,141 @@
+"""Removes what nothing refers to from a dataset's folder or bucket: for ``posecap gc``.
+
+All of it is found under the dataset's lock, so that no build is under way whose files it could be. There are the kinds
+
+* ``staged``: files of builds that were stopped (:mod:`posecap.staging`) which the ledger on this machine does not name,
+  and those that it names once they are old: the rows in them are done again by a build that would have taken them;
+* ``unfinished``: files of parts that were being written, which no reader sees;
+* ``results``: stored results of parts that are neither built nor planned; and of all parts, where the manifest says
+  ``keep_intermediates: none``;
+* ``moved aside``: what ``posecap verify --repair`` moved into the folder ``damaged``, once it is old.
+
+Tars, columns, indexes and sidecars are never removed, also where they belong to no part: ``posecap verify`` names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from posecap.build import LEDGER_FILE
+from posecap.finalize import read_manifest_path
+from posecap.ledger import Ledger
+from posecap.manifest.manifest_file import ManifestError, read_manifest
+from posecap.open_rows import staged_files
+from posecap.plan_store import stored_plan, work_folder
+from posecap.shards import committed
+from posecap.shards.paths import PART_FOLDERS, RESULTS_FOLDER, results_part
+from posecap.staging import FOLDER
+from posecap.storage import LocalStorage, Location, RemoteStorage, Storage, StoredFile, is_attempt, open_storage
+from posecap.types import PartName
+from posecap.verify import DAMAGED_FOLDER
+
+OLD_SECONDS: Final = 7 * 86_400.0
+"""Age from which on rows of a stopped build, and damaged files, are no longer waited for. A free choice."""
+_WRITTEN_SECONDS = 3600.0
+"""Age from which on a file that was being written is left for good: a worker that lost its build may still write for
+some minutes."""
+Kind = Literal["staged", "unfinished", "results", "moved aside"]
+"""As the module explains them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A file that can go: its name, relative to the dataset's root, and the bytes that its removal frees: none, where
+    they are those of a part's file, too."""
+
+    name: str
+    kind: Kind
+    size_bytes: int
+
+
+def collect_garbage(
+    location: Location, *, old_seconds: float = OLD_SECONDS, mode: Literal["remove", "list"] = "remove"
+) -> list[Garbage]:
+    """Remove what nothing refers to; returns it, sorted by kind and name.
+
+    Args:
+        old_seconds: age of what is old; 0 for everything.
+        mode: ``list`` removes nothing.
+
+    Raises:
+        DatasetLockedError: a build is under way, or another process changes the dataset; nothing was removed.
+        ShardError, PlanError: the plan is damaged.
+        OSError, StorageError: the disk or store fails.
+    """
+    storage = open_storage(location)
+    with storage.lock() as lock:
+        found = sorted(_garbage(storage, old_seconds), key=lambda one: (one.kind, one.name))
+        if mode == "remove":
+            lock.check()
+            storage.discard([one.name for one in found])
+            if isinstance(storage, RemoteStorage):
+                storage.remove_unfinished_uploads()
+            if isinstance(storage, LocalStorage):
+                _remove_empty_folders(storage)
+    return found
+
+
+def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
+    """Files that can go."""
+    now, needed, of_parts = storage.now(), _needed_by_next_build(storage), _parts_with_results(storage)
+
+    def is_old(file: StoredFile, seconds: float) -> bool:
+        return file.modified is None or now - file.modified >= seconds
+
+    def can_go(file: StoredFile, kind: Kind) -> bool:
+        if kind == "unfinished":
+            return is_attempt(file.name) and is_old(file, min(old_seconds, _WRITTEN_SECONDS))
+        if kind == "results":
+            part = results_part(file.name)
+            return part is not None and part not in of_parts
+        return is_old(file, old_seconds) or (kind == "staged" and needed is not None and file.name not in needed)
+
+    folders: list[tuple[str, Kind]] = [(FOLDER, "staged"), (RESULTS_FOLDER, "results"), (DAMAGED_FOLDER, "moved aside")]
+    folders += [(folder, "unfinished") for folder in PART_FOLDERS]
+    for folder, kind in folders:
+        for file in storage.list(folder):
+            if can_go(file, kind):
+                yield Garbage(file.name, kind, _freed(storage, file))
+
+
+def _needed_by_next_build(storage: Storage) -> frozenset[str] | None:
+    """Staging files that the next build takes rows from; None without a ledger, by which that is known."""
+    path = work_folder(storage) / LEDGER_FILE
+    if not path.is_file():
+        return None
+    with Ledger(path) as ledger:
+        return staged_files(ledger)
+
+
+def _parts_with_results(storage: Storage) -> set[PartName]:
+    """Parts whose stored results a later build may use: those that are built or planned; none where the dataset's
+    manifest keeps no results."""
+    path = read_manifest_path(storage)
+    try:
+        if path is not None and read_manifest(path).keep_intermediates == "none":
+            return set()
+    except ManifestError:
+        pass  # it is being edited
+    plan = stored_plan(storage)
+    return {*committed(storage), *(() if plan is None else (part.name for part in plan.parts()))}
+
+
+def _freed(storage: Storage, file: StoredFile) -> int:
+    """Bytes that the removal of a file frees: on local disk none where another name is left for them."""
+    if not isinstance(storage, LocalStorage):
+        return file.size_bytes
+    try:
+        return file.size_bytes if (storage.root / file.name).stat().st_nlink == 1 else 0
+    except FileNotFoundError:
+        return 0
+
+
+def _remove_empty_folders(storage: LocalStorage) -> None:
+    """Remove folders of which nothing is left."""
+    for top in (FOLDER, RESULTS_FOLDER, DAMAGED_FOLDER):
+        folders = [storage.root / top, *(path for path in (storage.root / top).rglob("*") if path.is_dir())]
+        for folder in reversed(folders):  # those that are within others first
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
