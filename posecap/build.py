@@ -13,14 +13,31 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
 
 from posecap import legacy
 from posecap.duplicates import read_groups
-from posecap.finalize import finalize, mark_unfinished, missing_descriptions, read_final_report, write_manifest_path
-from posecap.ledger import Ledger
+from posecap.enrichment import (
+    Enriched,
+    Enrichment,
+    EnrichmentError,
+    Member,
+    is_made_otherwise,
+    remove_member,
+    remove_outdated,
+)
+from posecap.finalize import (
+    finalize,
+    mark_unfinished,
+    missing_descriptions,
+    read_final_report,
+    read_manifest_path,
+    write_manifest_path,
+)
+from posecap.ledger import LEDGER_FILE, Ledger
 from posecap.manifest.importers import unfilled
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.metrics import BuildMetrics, TextFile
@@ -34,9 +51,9 @@ from posecap.open_rows import (
     staged_names,
 )
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, sum_seconds, tally
-from posecap.pipeline import Perception, Pipeline, Segment, Storing, load_pipeline
+from posecap.pipeline import Perception, Pipeline, PipelineError, Segment, Storing, load_pipeline
 from posecap.plan import PLAN_FILE, Plan, PlanError, PlannedPart, PlannedRow, make_plan, open_plan, part_fingerprint
-from posecap.plan_store import adopt_stored_plan, output_storage, store_plan, work_folder
+from posecap.plan_store import adopt_stored_plan, fetch_plan, output_storage, store_plan, work_folder
 from posecap.progress import Progress, Shape
 from posecap.release.report import Run
 from posecap.run.execute import MAX_DETAIL_LENGTH, OUTPUT_NOT_WRITABLE
@@ -50,14 +67,16 @@ from posecap.shards import (
     commit_part,
     damaged_files,
     is_dataset,
+    not_a_dataset,
     read_sidecar,
     read_tombstones,
     reject_removed,
     remove_part,
 )
+from posecap.shards.extra import MemberName
 from posecap.shards.results import ResultsList, read_results_list, row_digest
 from posecap.shards.sidecar import each_sidecar, encode_document, outcomes_of, sidecar_hashes
-from posecap.stage import Reject, Resources, check_installed
+from posecap.stage import Reject, Resources, Stage, check_installed
 from posecap.stages.pack import Pack
 from posecap.staging import Staging, WriteJob, WritePart, remove_attempts, remove_unfinished, samples_in_part
 from posecap.storage import (
@@ -70,13 +89,11 @@ from posecap.storage import (
     is_remote,
     open_storage,
 )
-from posecap.terminal import ALARM, COMPLETE, PARTIAL
+from posecap.terminal import ALARM, COMPLETE, PARTIAL, count_text
 from posecap.types import PartName, Row, StagedSample, StoredRow
 from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
 
-LEDGER_FILE = "ledger.sqlite"
-"""In the folder of :func:`posecap.plan_store.work_folder`."""
 _SHOWN = 8
 """Parts, reasons and files that a message names."""
 _WRITING = Resources(cpus=0)
@@ -203,7 +220,7 @@ def build(
     options = options or Options()
     manifest = read_manifest(manifest_path)
     pipeline = pipeline_of(manifest)
-    check_installed(pipeline.stages)
+    check_installed([*pipeline.stages, *_extra_stages(pipeline)])
     storage = output_storage(output, manifest)
     _prepare_output(storage)
     if lines := unfilled(manifest):
@@ -241,6 +258,102 @@ def build(
             return work.run([*todo, *retried], fingerprints)
 
 
+def add_member(
+    location: Location,
+    name: MemberName,
+    engine: Any,
+    *,
+    manifest: Path | None = None,
+    existing: Literal["refuse", "replace"] = "refuse",
+    options: Options | None = None,
+    log: Callable[[str], None] = print,
+) -> Enriched:
+    """Add a member to the samples of a built dataset (:mod:`posecap.enrichment`), or what is missing of it. Nothing is
+    done where all of it is there.
+
+    Args:
+        engine: that makes it: a text or video embedder, or a captioner (:mod:`posecap.interfaces`).
+        manifest: that the dataset was built from; None for the recorded one. Vectors of captions need none.
+        existing: what happens where the dataset has a member of this name that was made otherwise.
+        options: None for the defaults. ``retry`` tries samples again that have none, whatever the reason.
+        log: as for :func:`build`.
+
+    Raises:
+        EnrichmentError: it cannot be added; the message says why.
+        ManifestError, PipelineError: the manifest or its pipeline is not usable.
+        ModuleNotFoundError, MissingWeightsError, WorkersNotReadyError, StorageError, DatasetLockedError: as
+            :func:`build`.
+        ShardError: there is no dataset, or it is damaged.
+    """
+    options = options or Options()
+    storage = open_storage(location)
+    if not is_dataset(storage):
+        raise ShardError(not_a_dataset(storage))
+    if isinstance(storage, RemoteStorage) and not storage.is_writable:
+        raise BuildError(f"{storage.location}: web servers cannot be written; name a folder or an object store")
+    found, base = None, None
+    if name.kind != "text":
+        path = manifest or read_manifest_path(storage)
+        if path is None:
+            raise EnrichmentError(f"{name} needs videos, and no manifest is known that names them: give --manifest")
+        found = read_manifest(path)
+        base = pipeline_of(found)
+    member = Member.of(name, engine, base)
+    check_installed(member.pipeline.stages)
+    with storage.lock() as lock:
+        plan, path = None, work_folder(storage) / f".{PLAN_FILE}.add"
+        try:
+            if found is not None:
+                plan = make_plan(found, path, built=fetch_plan(storage), near=read_groups(storage))
+            if existing == "replace" and is_made_otherwise(storage, member):
+                remove_member(storage, name)
+            return _enrich(storage, lock, member, plan=plan, options=options, log=log)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _enrich(
+    storage: Storage,
+    lock: Lock,
+    member: Member,
+    *,
+    plan: Plan | None,
+    options: Options,
+    remake: bool = False,
+    log: Callable[[str], None],
+) -> Enriched:
+    """Make what is missing of a member; the report is deleted where there was something, as it does not name it."""
+    work = Enrichment(
+        storage=storage,
+        lock=lock,
+        member=member,
+        plan=plan,
+        start_pool=partial(_start_pool, options=options, journal=None),
+        retry=options.retry is not None,
+        remake=remake,
+        poison_after=options.poison_after,
+        shape=options.progress,
+        log=log,
+    )
+    done = work.run()
+    if done.parts:
+        mark_unfinished(storage)
+    return done
+
+
+def _extra_stages(pipeline: Pipeline) -> list[Stage]:
+    """The last stage of each extra member of a pipeline.
+
+    Raises:
+        PipelineError: an engine is none that can make its member.
+    """
+    try:
+        members = [Member.of(MemberName.of(name), engine, pipeline) for name, engine in pipeline.extra.items()]
+    except EnrichmentError as error:
+        raise PipelineError(f"extra: {error}") from None
+    return [member.pipeline.stages[-1] for member in members]
+
+
 @dataclass
 class _Build:
     """One run of a build, whose caller holds ``lock``, that of the dataset in ``storage``. ``retried`` are built parts
@@ -274,6 +387,8 @@ class _Build:
         Args:
             fingerprints: of all parts of the plan.
         """
+        if not todo:
+            self._enrich()
         finished = None if todo else read_final_report(self.storage)
         missing = missing_descriptions(self.storage) if finished is not None else []
         if not todo:
@@ -297,6 +412,12 @@ class _Build:
             shape=self.options.progress,
         )
         start_seconds = self._work(todo, fingerprints, progress) if todo else 0.0
+        for name, parts in remove_outdated(self.storage, self.pipeline).items():
+            if str(name) not in self.pipeline.extra:
+                again = f"`posecap add` with the same model makes {count_text(parts, 'part')} of it again"
+                self.log(f"note: samples of {name} have changed: {again}")
+        if todo:
+            self._enrich()
         stage_seconds, _ = self.ledger.seconds()
         run = Run(
             started=started,
@@ -313,6 +434,17 @@ class _Build:
         )
         report = finalize(self.storage, manifest=self.manifest, pipeline=self.pipeline, ledger=self.ledger, run=run)
         return BuildResult(self.storage.location, report, len(todo))
+
+    def _enrich(self) -> None:
+        """Make the extra members that the pipeline names: captions before vectors of texts, which cover them."""
+        for name in sorted(map(MemberName.of, self.pipeline.extra)):
+            member = Member.of(name, self.pipeline.extra[str(name)], self.pipeline)
+            done = _enrich(
+                self.storage, self.lock, member, plan=self.plan, options=self.options, remake=True, log=self.log
+            )
+            if done.missing:
+                counted = ", ".join(f"{reason} {count:,}" for reason, count in done.missing.items())
+                self.log(f"note: {sum(done.missing.values()):,} of {done.samples:,} clips have no {name}: {counted}")
 
     def _work(self, todo: Sequence[PlannedPart], fingerprints: Mapping[PartName, str], progress: Progress) -> float:
         """Build the parts of ``todo``; returns the seconds until the workers were ready."""

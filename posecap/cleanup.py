@@ -18,14 +18,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from posecap.build import LEDGER_FILE
 from posecap.finalize import read_manifest_path
-from posecap.ledger import Ledger
+from posecap.ledger import LEDGER_FILE, OWN_OF_ADD
 from posecap.manifest.manifest_file import ManifestError, read_manifest
-from posecap.open_rows import staged_files
+from posecap.open_rows import staged_by
 from posecap.plan_store import stored_plan, work_folder
 from posecap.shards import committed
-from posecap.shards.paths import PART_FOLDERS, RESULTS_FOLDER, results_part
+from posecap.shards.paths import EXTRA_FOLDER, PART_FOLDERS, RESULTS_FOLDER, results_part
 from posecap.staging import FOLDER
 from posecap.storage import LocalStorage, Location, RemoteStorage, Storage, StoredFile, is_attempt, open_storage
 from posecap.types import PartName
@@ -93,7 +92,7 @@ def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
         return is_old(file, old_seconds) or (kind == "staged" and needed is not None and file.name not in needed)
 
     folders: list[tuple[str, Kind]] = [(FOLDER, "staged"), (RESULTS_FOLDER, "results"), (DAMAGED_FOLDER, "moved aside")]
-    folders += [(folder, "unfinished") for folder in PART_FOLDERS]
+    folders += [(folder, "unfinished") for folder in (*PART_FOLDERS, EXTRA_FOLDER)]
     for folder, kind in folders:
         for file in storage.list(folder):
             if can_go(file, kind):
@@ -101,12 +100,11 @@ def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
 
 
 def _needed_by_next_build(storage: Storage) -> frozenset[str] | None:
-    """Staging files that the next build takes rows from; None without a ledger, by which that is known."""
-    path = work_folder(storage) / LEDGER_FILE
-    if not path.is_file():
-        return None
-    with Ledger(path) as ledger:
-        return staged_files(ledger)
+    """Staging files that the next build or `posecap add` takes rows from; None without a ledger, by which that is
+    known."""
+    paths = [work_folder(storage) / name for name in (LEDGER_FILE, OWN_OF_ADD)]
+    there = [path for path in paths if path.is_file()]
+    return frozenset().union(*map(staged_by, there)) if there else None
 
 
 def _parts_with_results(storage: Storage) -> set[PartName]:

@@ -53,6 +53,12 @@ _EXPORT = pa.schema(
 )
 
 
+LEDGER_FILE = "ledger.sqlite"
+"""In the folder of :func:`posecap.plan_store.work_folder`."""
+OWN_OF_ADD = ".add.sqlite"
+"""Beside it: of `posecap add`, while it runs or after it was stopped (:mod:`posecap.enrichment`)."""
+
+
 class Ledger:
     """The ledger of one dataset, on local disk. Use as a context manager.
 

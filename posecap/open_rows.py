@@ -18,7 +18,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, astuple
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from time import monotonic, time
 from typing import Any
 
@@ -282,6 +282,14 @@ def files_to_keep(ledger: Ledger, *, fingerprint: str) -> frozenset[str]:
     """
     ledger.forget_finished_rows(None, but_of=fingerprint)
     return staged_files(ledger)
+
+
+def staged_by(path: Path) -> frozenset[str]:
+    """:func:`staged_files` of the ledger at ``path``; none where there is no ledger."""
+    if not path.is_file():
+        return frozenset()
+    with Ledger(path) as ledger:
+        return staged_files(ledger)
 
 
 def staged_files(ledger: Ledger) -> frozenset[str]:

@@ -20,9 +20,10 @@ from posecap.builtin import nearest_pipeline
 from posecap.files import digest
 from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
+from posecap.shards.extra import MemberName
 from posecap.stage import Engine, Resources, Stage, check_words, configuration, engines_of
 from posecap.stages.filter_clips import FilterClips
-from posecap.types import Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, SkeletonClip, TrackedClip
+from posecap.types import Addition, Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, SkeletonClip, TrackedClip
 
 if TYPE_CHECKING:
     from posecap.staging import Staging
@@ -89,7 +90,8 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Stages from :class:`~posecap.types.Row` to :class:`~posecap.types.Sample`, in order.
+    """Stages from :class:`~posecap.types.Row` to :class:`~posecap.types.Sample`, in order; or to
+    :class:`~posecap.types.Addition`, as :mod:`posecap.enrichment` makes them to add to samples that there are.
 
     Args:
         stages: in order.
@@ -97,6 +99,9 @@ class Pipeline:
             raises an alarm; 0.8 for stages that are not named. ``labelled`` is the share of the rows with a label,
             0.2 unless it is named (:mod:`posecap.outcomes`). It does not change samples, so it is not part of the
             fingerprint.
+        extra: extra members of samples (:mod:`posecap.shards.extra`) by name, as ``"text.minilm": MiniLM()``, each made
+            by a video or text embedder or a captioner, once the samples are built. Not part of the fingerprint:
+            samples are the same without them.
         worker: resources of one computing worker, for stages that do not declare any, or declare ``Resources()`` as it
             is by default. Not part of the fingerprint.
 
@@ -107,6 +112,7 @@ class Pipeline:
     stages: tuple[Stage, ...]
     expected_rejections: Mapping[str, float] = field(default_factory=dict)
     worker: Resources = field(default_factory=Resources)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
@@ -126,7 +132,7 @@ class Pipeline:
         for name in self.expected_rejections:
             if name not in {LABELLED, *(stage.name for stage in self.stages)}:
                 raise PipelineError(f"expected_rejections names {name!r}, which is not a stage of this pipeline")
-        if not issubclass(last.gives, Sample):
+        if not issubclass(last.gives, Sample | Addition):
             raise PipelineError(f"the last stage must give a Sample (Pack does); {last.name!r} does not")
         for segment in self.segments():
             alone = [e.name for stage in segment.stages for e in engines_of(stage) if not e.thread_safe]
@@ -142,7 +148,10 @@ class Pipeline:
                 check_words(stage)
                 for engine in engines_of(stage):
                     check_words(engine)
-        except ValueError as error:
+            for name, engine in self.extra.items():
+                MemberName.of(name)
+                check_words(engine)
+        except ValueError as error:  # which ShardError is, too
             raise PipelineError(str(error)) from None
 
     def filtered(self, where: str) -> Pipeline:

@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from posecap.build import LEDGER_FILE, Change, compare, part_fingerprints, rejected_by_plan
+from posecap.build import Change, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
-from posecap.ledger import Ledger
+from posecap.ledger import LEDGER_FILE, Ledger
 from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, StoreVideo, is_url
 from posecap.manifest.tables import unread_columns

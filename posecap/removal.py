@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from posecap.duplicates import forget_removed
 from posecap.finalize import mark_unfinished
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
+from posecap.shards.extra import MemberName, extra_path, read_extra, read_extra_part, stored_members
 from posecap.shards.part import iter_byte_ranges
 from posecap.shards.paths import RESULTS_FOLDER, columns_path, index_path, results_path, tar_path, video_path
 from posecap.shards.results import read_results_list
@@ -191,6 +192,10 @@ class _Targets:
             results = read_results_list(storage, part)
             sources = {one.results.source_id for one in results.entries if one.results} if results else set[str]()
             left += [f"{source} in {results_path(part)}" for source in sorted(sources & self.sources)]
+        for member, parts in stored_members(storage).items():
+            for part in parts:
+                gone = self.by_part.get(part, frozenset()) | self.keys
+                left += [f"{key} in {extra_path(member, part)}" for key in _keys_of_extra(storage, member, part) & gone]
         for part in {*rewritten, *self.by_part}:
             keys = self.by_part.get(part, frozenset())
             left += [f"{key} in {name}" for name, key in _keys_of(storage, part) if key in keys]
@@ -221,6 +226,12 @@ def _keys_of(storage: Storage, part: PartName) -> Iterator[tuple[str, str]]:
     if storage.size(columns_path(part)) is not None:
         for _, batch in read_columns(storage.map(columns_path(part))):
             yield from ((columns_path(part), key) for key in batch.keys)
+
+
+def _keys_of_extra(storage: Storage, member: MemberName, part: PartName) -> frozenset[str]:
+    """Keys of the samples that an extra member has a row or a reason for."""
+    sidecar = read_extra_part(storage, member, part)
+    return frozenset((*read_extra(storage, member, part).keys, *(sidecar.missing if sidecar else ())))
 
 
 def _delete_unfinished(storage: Storage) -> int:

@@ -5,11 +5,12 @@ The worker that made a row's samples writes them to a file of their own under ``
 them back one by one and writes the part's files, which the driver commits.
 
 A staging file is a tar of a row's samples, each with its members of the pose tar, then ``{key}.mp4`` and ``{key}.jpg``
-where there are any, and of ``row.results``, what is stored to go on from (:mod:`posecap.shards.results`). It is not
-forced to disk: what a crash leaves of it is never taken for a sample, since every sample is read with its hash, and
-costs no more than doing its row again. Its name is a hash of all that determines the row's samples beside the bytes of
-the video, followed by random digits, so that a row tried twice writes two files. Rows that a worker does one after
-another in next to no time share a file (:meth:`Staging.shared`), with the name of the first.
+where there are any, and of ``row.results``, what is stored to go on from (:mod:`posecap.shards.results`); or of
+``{key}.addition``, what is added to samples that there are (:mod:`posecap.enrichment`). It is not forced to disk: what
+a crash leaves of it is never taken for a sample, since every sample is read with its hash, and costs no more than doing
+its row again. Its name is a hash of all that determines the row's samples beside the bytes of the video, followed by
+random digits, so that a row tried twice writes two files. Rows that a worker does one after another in next to no time
+share a file (:meth:`Staging.shared`), with the name of the first.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from posecap.files import digest
+from posecap.files import canonical_json, digest, parse_json
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
+from posecap.shards.extra import Added
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
 from posecap.shards.paths import (
+    EXTRA_FOLDER,
     MAX_MEMBER_BYTES,
     MEMBERS,
     PART_FOLDERS,
@@ -42,7 +45,19 @@ from posecap.shards.results import ResultsBlock, ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage, TransientError
 from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
-from posecap.types import FileRange, PartName, Row, Sample, StagedResults, StagedSample, StoredRow, Video
+from posecap.types import (
+    Addition,
+    FileRange,
+    PartName,
+    Row,
+    Sample,
+    SampledRow,
+    Span,
+    StagedResults,
+    StagedSample,
+    StoredRow,
+    Video,
+)
 from posecap.visualization.contact_sheet import Thumbnail, preview_ranges, write_preview
 
 if TYPE_CHECKING:
@@ -149,7 +164,9 @@ class Staging:
 
     def digest(self, row: Row) -> str:
         """SHA-256 (64 hex digits) over all that determines a row's samples beside the bytes of its video."""
-        content = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
+        content: list[Any] = [row.row_id, row.uri, row.start_seconds, row.end_seconds, row.label, list(row.captions)]
+        if isinstance(row, SampledRow):
+            content += [list(row.keys), [list(counts) for counts in row.counts]]
         return digest([self.fingerprint, *content, row.split, row.license, row.source])
 
 
@@ -190,7 +207,8 @@ def remove_attempts(location: Location) -> int:
     returns their number. The caller holds the dataset's lock, and no worker of its own is writing.
     """
     storage = open_storage(location)
-    found = [file.name for folder in PART_FOLDERS for file in storage.list(folder) if is_attempt(file.name)]
+    folders = (*PART_FOLDERS, EXTRA_FOLDER)
+    found = [file.name for folder in folders for file in storage.list(folder) if is_attempt(file.name)]
     storage.discard(found)
     return len(found)
 
@@ -227,13 +245,15 @@ class StagingFile:
             except OSError as error:
                 raise self._error(error) from error
 
-    def add(self, sample: Sample) -> StagedSample:
-        """Write a sample.
+    def add(self, sample: Sample | Addition) -> StagedSample:
+        """Write a sample, or what is added to one.
 
         Raises:
             StagingError: the disk is full or fails.
             ShardError: the sample breaks the schema, or an array holds NaN or infinity.
         """
+        if isinstance(sample, Addition):
+            return self._add_addition(sample)
         for name, array in arrays_of(sample).items():
             if not np.isfinite(array).all():
                 raise ShardError(f"sample {sample.key}: {name} holds NaN or infinity")
@@ -256,6 +276,28 @@ class StagingFile:
             video=video,
             thumbnail=thumbnail,
             sha256=hashed.hexdigest(),
+        )
+
+    def _add_addition(self, addition: Addition) -> StagedSample:
+        vector, span = addition.vector, addition.span
+        if vector is not None and not np.isfinite(vector).all():
+            raise ShardError(f"sample {addition.key}: what is added holds NaN or infinity")
+        header = {
+            "shape": None if vector is None else list(vector.shape),
+            "span": None if span is None else [span.start_seconds, span.end_seconds],
+            "counts": list(addition.counts),
+            "captions": list(addition.captions),
+        }
+        written = canonical_json(header)
+        arrays = b"" if vector is None else np.ascontiguousarray(vector, np.float32).tobytes()
+        content = len(written).to_bytes(4, "little") + written + arrays
+        return StagedSample(
+            key=addition.key,
+            source_id=addition.source_id,
+            label=None,
+            pose=self._add_member(addition.key, "addition", content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            what="addition",
         )
 
     def add_results(self, block: ResultsBlock) -> StagedResults:
@@ -325,13 +367,33 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
         yield unpack(one.key, members_of(one.key, block), video_mp4=mp4)  # type: ignore[arg-type]
 
 
+def read_additions(location: Location, staged: Sequence[StagedSample]) -> Iterator[tuple[str, Added]]:
+    """Staged additions, one by one, each with the key of its sample.
+
+    Raises:
+        ShardError: a file is missing or does not hold its addition any more.
+    """
+    for one, content in zip(staged, _read(open_storage(location), (one.pose for one in staged)), strict=True):
+        if hashlib.sha256(content).hexdigest() != one.sha256:
+            raise ShardError(f"{one.pose.file}: reading back gives other bytes than were written; check the disk")
+        end = 4 + int.from_bytes(content[:4], "little")
+        header = parse_json(bytes(content[4:end]))
+        vector = None
+        if header["shape"] is not None:
+            vector = np.frombuffer(content, "<f4", offset=end).reshape(header["shape"])
+        span = None if header["span"] is None else Span(*header["span"])
+        yield one.key, Added(vector, tuple(header["counts"]), span, tuple(header["captions"]))
+
+
 def holds(location: Location, staged: Sequence[StagedSample]) -> bool:
-    """Whether samples can be read from staging and are those that were written. One without a hash is not. Of their
-    thumbnails the hash knows nothing, so they need only be there.
+    """Whether samples, or additions, can be read from staging and are those that were written. One without a hash is
+    not. Of their thumbnails the hash knows nothing, so they need only be there.
     """
     storage = open_storage(location)
     try:
-        for _ in read_staged(storage, staged):
+        for _ in read_staged(storage, [one for one in staged if one.what == "sample"]):
+            pass
+        for _ in read_additions(storage, [one for one in staged if one.what == "addition"]):
             pass
         for _ in _read(storage, (one.thumbnail for one in staged if one.thumbnail is not None)):
             pass

@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from posecap.sample_order import Pass, Positions, Rest, Shuffle, StateError, Uneven, in_order
 from posecap.shards.dataset import Dataset
+from posecap.shards.extra_fields import ExtraFields
 from posecap.shards.index import INDEX_SCHEMA
 from posecap.shards.paths import ARRAYS, ShardError
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.shards.where import Where
 from posecap.storage import Location
 from posecap.terminal import nearest
-from posecap.types import PartName, Sample
+from posecap.types import Caption, PartName, Sample
 
 Field = Literal["joints", "pts", "video", "text", "captions", "facts"]
 FIELDS: tuple[Field, ...] = get_args(Field)
@@ -42,6 +43,9 @@ text      (C, D) float32          a vector of length 1 for each caption; D may d
 captions  list of C str
 facts     dict                    what the sample's ``json`` member says: source, span, layout, label, models, quality
 ========  ======================  =====================================================================================
+
+Further fields are extra members (:mod:`posecap.shards.extra`), by their names: ``video.NAME`` (D) float32,
+``text.NAME`` (C, D) float32 with a vector of each of ``captions``, and ``captions.NAME``, a list of str.
 
 Arrays are torch tensors. The origin of x and y is the top left corner, y points down.
 """
@@ -161,7 +165,11 @@ class ShardStream(IterableDataset[Streamed]):
         read: ``tar`` reads the tars, those of a remote dataset by ranges, 32 MiB ahead; ``columns`` maps the columns
             file into memory, which is faster. Of a remote dataset each columns file is downloaded as a whole, into the
             memory of each consumer that reads from it or into the cache.
-        fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed.
+        fields: what each sample holds besides its key. With captions or facts, each sample's JSON is parsed. Samples
+            that have none of an extra member that is asked for, as ``text.minilm``, are left out.
+        captions: which captions ``captions``, ``text`` and ``text.NAME`` are of, by origin: ``row``, ``label``,
+            ``template`` or a captioner's name, of the samples' own and of those that were added, of which ``text`` has
+            no vectors; ``all`` for all of them. None for the samples' own.
         where: only clips for which a condition on their index row holds, such as
             ``"coverage >= 0.8 and label in ['squat', 'push-up']"`` (:mod:`posecap.shards.where`).
         balance: the same number of clips of each label (``"label"``), or what :class:`Balance` says, among those for
@@ -184,12 +192,13 @@ class ShardStream(IterableDataset[Streamed]):
         world_size: int | None = None,
         uneven: Uneven = "repeat",
         read: Literal["tar", "columns"] = "tar",
-        fields: Sequence[Field] = FIELDS,
+        fields: Sequence[str] = FIELDS,
+        captions: Sequence[str] | None = None,
         where: str | Where | None = None,
         balance: str | Balance | None = None,
     ) -> None:
         super().__init__()
-        if unknown := [name for name in fields if name not in FIELDS]:
+        if unknown := [name for name in fields if name not in FIELDS and "." not in name]:
             raise ValueError(f"fields: there is no {unknown[0]!r}; choose from {', '.join(FIELDS)}")
         for name, word, words in (("read", read, ("tar", "columns")), ("uneven", uneven, get_args(Uneven))):
             if word not in words:
@@ -201,22 +210,25 @@ class ShardStream(IterableDataset[Streamed]):
             raise ValueError(f"{given} is given without {lacking}; give both or none")
         self._dataset = Dataset(location)
         where, self._groups = Where.of(where), None
+        self._extra = ExtraFields(self._dataset, fields, captions)
         if balance is None:
-            self._rows = self._dataset.parts(split, where=where)
+            self._rows = self._extra.parts(self._dataset.parts(split, where=where))
         else:
             balance = Balance(by=balance) if isinstance(balance, str) else balance
             columns = ["key", balance.by] if isinstance(balance.by, str) else ["key"]
             found = list(self._dataset.rows(split, where=where, columns=columns))
-            self._rows = [(part, rows) for part, rows, _ in found]
+            kept = [self._extra.kept(part, rows, table["key"]) for part, rows, table in found]
+            self._rows = [(part, rows[taken]) for (part, rows, _), taken in zip(found, kept, strict=True)]
             if found:
-                self._groups = _Groups.of(balance, [table for _, _, table in found])
+                tables = [table.filter(taken) for (_, _, table), taken in zip(found, kept, strict=True)]
+                self._groups = _Groups.of(balance, tables)
         if not self._rows:
             raise ShardError(f"{self._dataset.location} holds no samples{self._why_none(split, where)}")
         self._seed, self._shuffle_buffer, self._read, self._uneven = seed, shuffle_buffer, read, uneven
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
         self._arrays = [name for name in ARRAYS if name in fields]
-        self._wants_facts = "captions" in fields or "facts" in fields
+        self._wants_facts = "captions" in fields or "facts" in fields or self._extra.chooses
         self._batching = (1, False)  # samples of a batch, and whether a smaller one is dropped
         # Shared with DataLoader workers that outlive an epoch, so that they see a later set_epoch.
         self._epoch = _shared_numbers(1)
@@ -346,26 +358,35 @@ class ShardStream(IterableDataset[Streamed]):
                 sample: Streamed = {"key": key}
                 for name in self._arrays:
                     sample[name] = torch.from_numpy(read_array(name, members[name]))
-                yield self._with_facts(sample, members["json"])
+                yield self._complete(sample, part, members["json"])
             except ShardError as error:
                 raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
     def _from_columns(self, parts: Sequence[_Rows]) -> Iterator[Streamed]:
-        for batch, rows in self._dataset.columns(parts):
+        plain = not self._wants_facts and not self._extra
+        for part, batch, rows in self._dataset.columns(parts):
             for row in rows:
                 sample: Streamed = {"key": batch.keys[row]}
                 for name in self._arrays:
                     sample[name] = torch.from_numpy(batch.array(name, row))
-                yield self._with_facts(sample, batch.facts(row)) if self._wants_facts else sample
+                yield sample if plain else self._complete(sample, part, batch.facts(row))
 
-    def _with_facts(self, sample: Streamed, written: memoryview | str) -> Streamed:
-        """The sample with captions and facts out of its JSON, as far as they are asked for."""
+    def _complete(self, sample: Streamed, part: PartName, written: memoryview | str) -> Streamed:
+        """The sample with captions and facts out of its JSON and with extra members, as far as they are asked for."""
+        captions: Sequence[Caption] = ()
         if self._wants_facts:
             facts = read_facts(written)
+            captions = read_captions(facts)
             if "captions" in self._fields:
-                sample["captions"] = [caption.text for caption in read_captions(facts)]
+                sample["captions"] = [caption.text for caption in captions]
             if "facts" in self._fields:
                 sample["facts"] = facts
+        if self._extra:
+            found = self._extra.of(part, sample["key"], captions)
+            if self._extra.chooses and "text" in self._fields:
+                sample["text"] = sample["text"][self._extra.own(captions)]
+            chosen = ((name, value) for name, value in found.items() if name in self._fields)
+            sample |= {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in chosen}
         return sample
 
 
@@ -510,26 +531,30 @@ def collate(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         joints_BMTJ3 and frames_BMT, pts_BT and frames_BT, video_BD, text_BCD and captions_BC, of the fields that the
-        samples have; ``key``, ``captions`` and ``facts`` as lists. Padded axes are as long as the batch's longest.
-        The masks ``frames_BMT``, ``frames_BT`` and ``captions_BC`` are bool: True for data, False for padding. A frame
-        of ``frames_BMT`` is True also where the person is not seen in it; the joints' scores say that.
+        samples have, and in the same way video.NAME_BD and text.NAME_BCD of extra members, whose captions captions_BC
+        is of, too; ``key``, ``captions``, ``captions.NAME`` and ``facts`` as lists. Padded axes are as long as the
+        batch's longest. The masks ``frames_BMT``, ``frames_BT`` and ``captions_BC`` are bool: True for data, False for
+        padding. A frame of ``frames_BMT`` is True also where the person is not seen in it; the joints' scores say that.
 
     Raises:
         ShardError: samples differ in their joints or vector lengths and so do not fit one batch.
     """
     batch: dict[str, Any] = {"key": [sample["key"] for sample in samples]}
-    for name in ("captions", "facts"):
-        if name in samples[0]:
+    for name in samples[0]:
+        if name == "facts" or name.partition(".")[0] == "captions":
             batch[name] = [sample[name] for sample in samples]
     try:
         if "joints" in samples[0]:
             batch["joints_BMTJ3"], batch["frames_BMT"] = _pad_people([sample["joints"] for sample in samples])
         if "pts" in samples[0]:
             batch["pts_BT"], batch["frames_BT"] = _pad([sample["pts"] for sample in samples])
-        if "video" in samples[0]:
-            batch["video_BD"] = torch.stack([sample["video"] for sample in samples])
-        if "text" in samples[0]:
-            batch["text_BCD"], batch["captions_BC"] = _pad(_of_one_width([sample["text"] for sample in samples]))
+        for name in samples[0]:
+            kind = name.partition(".")[0]
+            if kind == "video":
+                batch[f"{name}_BD"] = torch.stack([sample[name] for sample in samples])
+            elif kind == "text":
+                padded, batch["captions_BC"] = _pad(_of_one_width([sample[name] for sample in samples]))
+                batch[f"{name}_BCD"] = padded
     except RuntimeError as error:
         raise ShardError(f"samples {batch['key'][0]} … do not fit one batch: {error}") from error
     return batch

@@ -128,6 +128,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SampledRow(Row):
+    """A row of which a dataset has samples, to which something is added: their ``keys``, in order, and where captions
+    are embedded, how many of ``captions`` are of each sample, by where they come from (:attr:`Addition.counts`)."""
+
+    keys: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
     """A row's video, on local disk, with the SHA-256 of its bytes as ``source_id`` (64 lower-case hex digits).
 
@@ -454,6 +463,24 @@ class Sample:
         _expect("Sample", "rows of text_CD", self.text_CD.shape[0], len(self.captions))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addition:
+    """What is added to a sample that a dataset has, by its ``key`` (:mod:`posecap.shards.extra`).
+
+    ``vector`` float32 is (D), of the frames in ``span``, or (C, D), of its captions; None where sentences are added,
+    which are ``captions``. Of the C captions so many are the sample's own, and of each further captioner, as ``counts``
+    says. ``clip`` is the span of the sample, None where it is not known.
+    """
+
+    key: str
+    source_id: str = ""
+    clip: Span | None = None
+    vector: Floats | None = field(default=None, repr=False)
+    counts: tuple[int, ...] = ()
+    span: Span | None = None
+    captions: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class FileRange:
     """``size`` bytes of a file from the position ``offset`` on; ``file`` is relative to the dataset's folder."""
@@ -469,7 +496,7 @@ class StagedSample:
 
     ``pose`` are its members of the pose tar with their headers, ``video`` and ``thumbnail`` the data of mp4 and JPEG
     without. ``sha256`` is that of the bytes of ``pose`` and ``video``, one after another; None where the whole file was
-    checked.
+    checked. Of an ``addition`` (:class:`Addition`) ``pose`` is all that there is.
     """
 
     key: str
@@ -479,6 +506,7 @@ class StagedSample:
     video: FileRange | None = None
     thumbnail: FileRange | None = None
     sha256: str | None = None
+    what: Literal["sample", "addition"] = "sample"
 
 
 @dataclass(frozen=True, slots=True)

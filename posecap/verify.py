@@ -31,11 +31,25 @@ from posecap.finalize import mark_unfinished
 from posecap.joints import LAYOUTS
 from posecap.outcomes import STATUSES, RowOutcome, tally
 from posecap.shards import remove_samples, write_dataset_list
-from posecap.shards.dataset import Tombstones, read_tombstones
+from posecap.shards.dataset import Dataset, Tombstones, read_tombstones
+from posecap.shards.extra import (
+    MemberName,
+    check_extra,
+    extra_file,
+    extra_path,
+    extra_sidecar_path,
+    read_extra,
+    read_extra_list,
+    read_extra_part,
+    stored_members,
+    write_extra_list,
+)
 from posecap.shards.index import INDEX_SCHEMA, ByteRanges, index_row, read_index
 from posecap.shards.part import located_samples
 from posecap.shards.paths import (
     DATASET_LIST,
+    EXTRA_FOLDER,
+    EXTRA_LIST,
     MAX_DOCUMENT_BYTES,
     PART_FOLDERS,
     RESULTS_FOLDER,
@@ -65,6 +79,7 @@ _KEY_DIGITS = 24
 """Of a clip's key (:func:`posecap.files.clip_id`)."""
 # Remedies of several problems.
 _CHECK_AGAIN = "run `posecap verify` again once nothing changes the dataset"
+_ADD_AGAIN = "run `posecap verify --repair`, then `posecap add` with the same model"
 _REWRITE_LIST = "run `posecap build` again: it is written anew"
 
 
@@ -318,9 +333,10 @@ def verify(location: Location, *, tolerance_seconds: float = 0.05, max_problems:
 
     Every file has the hash given in its sidecar; tar, columns and index hold the same samples, finite, of consistent
     shapes, with times within their clips; every row has one outcome and the counts add up; no key is in two parts;
-    every file under ``data``, ``index`` and ``results`` is listed in a sidecar; ``dataset.json`` lists the parts; and
-    removed clips are gone. Previews, card, report and ledger are not part of what is checked. A dataset that is being
-    built meanwhile has problems.
+    every file under ``data``, ``index``, ``results`` and ``extra`` is listed in a sidecar; ``dataset.json`` lists the
+    parts, and ``extra.json`` the extra members, which are of these samples and captions; and removed clips are gone.
+    Previews, card, report and ledger are not part of what is checked. A dataset that is being built meanwhile has
+    problems.
 
     Args:
         tolerance_seconds: how far frames may lie outside their clip's span; by default as far as
@@ -369,6 +385,7 @@ class _Verifier:
             yield from self._part(part)
         yield from self._duplicates()
         yield from self._list()
+        yield from self._extra()
         yield from self._orphans()
 
     def _part(self, part: PartName) -> Iterator[Problem]:
@@ -489,9 +506,51 @@ class _Verifier:
             if listed.get(name) != on_disk:
                 yield Problem(DATASET_LIST, f"its entry for part {name} differs from the files on disk", _REWRITE_LIST)
 
+    def _extra(self) -> Iterator[Problem]:
+        """Problems of extra members, and of their list."""
+        stored = stored_members(self.storage)
+        for member, parts in stored.items():
+            for part in parts:
+                self.named |= {extra_path(member, part), extra_sidecar_path(member, part)}
+                for what in self._extra_part(member, part):
+                    yield Problem(extra_path(member, part), what, _ADD_AGAIN)
+        if not stored and self.storage.size(EXTRA_LIST) is None:
+            return
+        try:
+            listed = {member: [*one.parts] for member, one in read_extra_list(self.storage).items()}
+            if listed != stored:
+                yield Problem(EXTRA_LIST, "does not list the extra members that there are", _ADD_AGAIN)
+        except ShardError as error:
+            yield Problem(EXTRA_LIST, str(error), _ADD_AGAIN)
+
+    def _extra_part(self, member: MemberName, part: PartName) -> Iterator[str]:
+        """What is wrong with an extra member of a part's samples."""
+        try:
+            sidecar = read_extra_part(self.storage, member, part)
+        except ShardError as error:
+            yield str(error)
+            return
+        if sidecar is None:  # removed meanwhile
+            return
+        name = extra_path(member, part)
+        with _local_files(self.storage, [name]) as root:
+            if what := self._changed(root / name, sidecar.file):
+                yield what
+                return
+        try:
+            table = Dataset(self.storage).part_index(part, ["key", "source_id", "captions"])
+        except (ShardError, FileNotFoundError):
+            yield f"part {part} has no index that can be read"
+            return
+        kept = table.filter(self.tombstones.kept(table))
+        try:
+            yield from check_extra(self.storage, sidecar, read_extra(self.storage, member, part), kept)
+        except ShardError as error:
+            yield str(error)
+
     def _orphans(self) -> Iterator[Problem]:
         """Files that belong to no part; those of a part whose sidecar is damaged are among them."""
-        for top in PART_FOLDERS:
+        for top in (*PART_FOLDERS, EXTRA_FOLDER):
             for file in self.storage.list(top):
                 if file.name not in self.named:
                     yield Problem(file.name, ORPHAN, "run `posecap build` again, or delete it")
@@ -515,7 +574,13 @@ def _local_files(storage: Storage, names: Iterable[str]) -> Iterator[Path]:
 
 def _is_of_no_use(problem: Problem) -> bool:
     """Whether the problem's file can be moved aside and nothing is made again."""
-    return problem.what == ORPHAN or problem.file.startswith(f"{RESULTS_FOLDER}/")
+    return problem.what == ORPHAN or problem.file.startswith((f"{RESULTS_FOLDER}/", f"{EXTRA_FOLDER}/"))
+
+
+def _to_move(problem: Problem) -> tuple[str, ...]:
+    """Files to move aside with the problem's, in this order: of an extra member its sidecar, too."""
+    found = extra_file(problem.file)
+    return (problem.file,) if found is None else (extra_sidecar_path(*found), extra_path(*found))
 
 
 @dataclass(frozen=True)
@@ -548,7 +613,8 @@ def repair(location: Location, problems: Iterable[Problem]) -> Repair:
     folder = f"{DAMAGED_FOLDER}/{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
     parts = sorted({problem.part for problem in problems if problem.part is not None})
     names = [name for part in parts for name in (sidecar_path(part), *file_paths(part))]
-    names += [problem.file for problem in problems if _is_of_no_use(problem) and problem.file not in names]
+    of_no_use = (name for problem in problems if _is_of_no_use(problem) for name in _to_move(problem))
+    names += [name for name in dict.fromkeys(of_no_use) if name not in names]
     with storage.lock() as lock:
         mark_unfinished(storage)
         there = [name for name in names if storage.size(name) is not None]
@@ -560,6 +626,7 @@ def repair(location: Location, problems: Iterable[Problem]) -> Repair:
             remove_samples(storage, (), "")  # no further ones: those that the tombstones name and a part still holds
         try:
             write_dataset_list(storage)
+            write_extra_list(storage)
         except ShardError as error:
             left += (Problem(DATASET_LIST, str(error), "run `posecap verify` again"),)
     return Repair(folder if there else "", tuple(there), tuple(parts), left)

@@ -3,16 +3,21 @@
 import pkgutil
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 import posecap
+from posecap.build import Options, add_member
 from posecap.interfaces import Detections, Detector
+from posecap.shards.extra import MemberName
 from posecap.stage import Engine, Reject, Stage
+from posecap.types import Floats
 from tests import ROOT, building, built
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -78,11 +83,26 @@ def test_the_steady_stage_puts_a_jump_back_in_line(examples: ModuleType) -> None
 def test_reading_as_the_readme_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built.build(tmp_path / "datasets" / "demo")
     monkeypatch.chdir(tmp_path)
-    block, _ = code("README.md")  # the other one is about training; see tests/tmor_train/test_training_docs.py
+    block, members, _ = code("README.md")  # the last one is about training: tests/tmor_train/test_training_docs.py
     shown: dict[str, object] = {}
     exec(compile(block.replace(", num_workers=2", "").replace("> 0.2", ">= 0"), "README.md", "exec"), shown)
     assert shown["sample"].key in posecap.index("datasets/demo").to_table()["key"].to_pylist()  # type: ignore[attr-defined]
     assert shown["batch"]["joints_BMTJ3"].shape[-2:] == (17, 3)  # type: ignore[index]
+    options = Options(runner="local", workers=1, progress="none")
+    add_member("datasets/demo", MemberName("text", "minilm"), Alike(), options=options)
+    exec(compile(members, "README.md", "exec"), shown)
+    assert shown["sample"]["text.minilm"].shape == (2, 384)  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Alike(Engine):
+    """A text embedder for which all sentences are alike."""
+
+    name: ClassVar[str] = "alike"
+    dimension: int = 384
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        return np.full((len(sentences), 384), 384**-0.5, np.float32)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -75,7 +75,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "how far a build is, and which rows were rejected or failed"
     more = "exit codes: 0 complete, 3 unfinished or some rows or clips failed, 1 error"
     parser = command(commands, "status", _status, about=about, more=more)
-    _add_dataset(parser)
+    add_dataset(parser)
     option = parser.add_argument
     option("--failed", action="store_true", help="list every failed or quarantined row and failed clip, and why")
     option("--rejected", action="store_true", help="list every rejected row, and rejected clip of other rows, and why")
@@ -85,18 +85,18 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     about = "check every file, sample and count of a dataset, down to a flipped bit"
     parser = command(commands, "verify", _verify, about=about)
-    _add_dataset(parser)
+    add_dataset(parser)
     about = "move what is damaged aside, to be built again by `posecap build`, and write the list of parts anew"
     parser.add_argument("--repair", action="store_true", help=about)
 
     parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
-    _add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
     listed = "list every clip instead: its key, split, label and video, divided by tabs"
     parser.add_argument("--keys", action="store_true", help=listed)
     _add_where(parser, "--keys lists only")
 
     parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
-    _add_dataset(parser, words="KEY", about="a clip's key or its beginning")
+    add_dataset(parser, words="KEY", about="a clip's key or its beginning")
     option = parser.add_argument
     option("--sheet", action="store_true", help="a contact sheet of many clips")
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
@@ -113,7 +113,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = command(
         commands, "export", _export, about="write the clips into a file of another project's format", more=_EXPORT_MORE
     )
-    _add_dataset(parser)
+    add_dataset(parser)
     option = parser.add_argument
     option("--format", required=True, metavar="FORMAT", help="one of those below")
     option("--output", type=Path, required=True, metavar="FILE", help="the file to write")
@@ -129,7 +129,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     about = "find clips that show the same footage, and write them as groups to duplicates.parquet"
     parser = command(commands, "duplicates", _duplicates, about=about, more=_DUPLICATES_MORE)
-    _add_dataset(parser)
+    add_dataset(parser)
     option = parser.add_argument
     option("--output", type=Path, metavar="FILE.jpg", help="also write a contact sheet of the groups")
     option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
@@ -139,7 +139,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     about = "find footage that stands in several splits"
     parser = command(commands, "leakage", _leakage, about=about, more="exit codes: 0 none found, 4 leaks, 1 error")
-    _add_dataset(parser)
+    add_dataset(parser)
     option = parser.add_argument
     column = "also look for values of this column of the manifest's tables in several splits, such as person"
     option("--group-by", action="append", default=[], metavar="COLUMN", help=column)
@@ -148,7 +148,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     about = "remove what stopped builds, replaced results and repairs have left, and nothing refers to"
     parser = command(commands, "gc", _gc, about=about, more=_GC_MORE)
-    _add_dataset(parser)
+    add_dataset(parser)
     option = parser.add_argument
     option("--dry-run", action="store_true", help="list every file that would go, and remove none")
     about = "age from which on rows of a stopped build and damaged files go (default: %(default)g)"
@@ -157,11 +157,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "remove clips from shards, columns and index for good, as when a person in them asks"
     more = "Removed clips stay removed: later builds refuse them, and readers skip them."
     parser = command(commands, "remove", _remove, about=about, more=more)
-    _add_dataset(parser, words="KEY …", about="keys of clips, or their beginnings")
+    add_dataset(parser, words="KEY …", about="keys of clips, or their beginnings")
     several: dict[str, Any] = {"action": "append", "default": []}
     option = parser.add_argument
     option("--source", metavar="SHA256", help="every clip of a source video (its source_id)", **several)
     option("--video", metavar="URI", help="every clip of a video, by its URI in the index", **several)
+    about = "instead of clips an extra member, as text.minilm, which `posecap add` has added"
+    option("--member", metavar="MEMBER", help=about)
     option("--reason", default="on request", help="what the tombstone says (default: %(default)s)")
 
 
@@ -171,7 +173,7 @@ def _status(options: argparse.Namespace) -> int:
     from posecap.plan_store import stored_plan
     from posecap.shards import committed
 
-    dataset = _only_dataset(options)
+    dataset = only_dataset(options)
     plan = stored_plan(dataset)
     if plan is None:
         print(f"posecap: {dataset.location} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
@@ -254,8 +256,7 @@ def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool
 
 def _open_rows(dataset: Storage) -> dict[str, Any] | None:
     """Counts of the rows that are done in parts under way, and when they were entered; None where none are known."""
-    from posecap.build import LEDGER_FILE
-    from posecap.ledger import read_open_rows
+    from posecap.ledger import LEDGER_FILE, read_open_rows
     from posecap.plan_store import work_folder
 
     return read_open_rows(work_folder(dataset) / LEDGER_FILE)
@@ -288,8 +289,7 @@ def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) ->
 
 def _nodes(dataset: Storage) -> list[dict[str, Any]]:
     """Records of nodes (:meth:`posecap.ledger.Ledger.nodes`)."""
-    from posecap.build import LEDGER_FILE
-    from posecap.ledger import read_nodes
+    from posecap.ledger import LEDGER_FILE, read_nodes
     from posecap.plan_store import work_folder
 
     return read_nodes(work_folder(dataset) / LEDGER_FILE)
@@ -325,7 +325,7 @@ def _clip_line(outcome: RowOutcome, clip: ClipOutcome) -> str:
 def _verify(options: argparse.Namespace) -> int:
     from posecap.verify import verify
 
-    dataset = _only_dataset(options)
+    dataset = only_dataset(options)
     result = verify(dataset, max_problems=_MOST_PROBLEMS)
     for problem in result.problems:
         print(problem)
@@ -360,6 +360,8 @@ def _repair(dataset: Storage, problems: Sequence[Problem]) -> int:
         print(f"moved aside to {dataset.location}/{done.folder}: {count_text(len(done.moved), 'file')}")
     if done.parts:
         print(f"to be built again: {', '.join(map(str, done.parts))}")
+    if any(name.startswith("extra/") for name in done.moved):
+        print("extra members were among it: run `posecap add` with the same models again")
     for problem in done.left:
         print(f"left as it is: {problem}")
     print("run `posecap build` again: it makes these parts and what describes the dataset")
@@ -384,7 +386,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from posecap.visualization.describe import describe
 
     if options.keys:
-        return _list_clips(Dataset(_only_dataset(options)), options.where)
+        return _list_clips(Dataset(only_dataset(options)), options.where)
     if options.where:
         print("posecap: --where chooses among the clips that --keys lists", file=sys.stderr)
         return USAGE
@@ -418,7 +420,7 @@ def _view(options: argparse.Namespace) -> int:
         if keys:
             print(f"posecap: {keys[0]} is not a directory: --sheet takes a dataset directory, no key", file=sys.stderr)
             return USAGE
-        return _sheet(_only_dataset(options), options, background)
+        return _sheet(only_dataset(options), options, background)
     root, keys = _dataset_and_words(options)
     if len(keys) != 1:
         where = f"{keys[0]} is not a directory: " if keys and len(keys) == len(options.words) else ""
@@ -513,7 +515,7 @@ def _export(options: argparse.Namespace) -> int:
     from posecap.export import export
 
     clips = export(
-        _only_dataset(options),
+        only_dataset(options),
         options.output,
         form=options.format,
         split=options.split,
@@ -535,7 +537,7 @@ def _import(options: argparse.Namespace) -> int:
 def _duplicates(options: argparse.Namespace) -> int:
     from posecap.duplicates import DUPLICATES_FILE, SignatureStore, group_clips, read_clips, write_groups
 
-    root = _only_dataset(options)
+    root = only_dataset(options)
     with SignatureStore() as store:
         clips = read_clips(store, root)
         groups = group_clips(clips, clips.pairs())
@@ -597,7 +599,7 @@ def _print_unsigned(signed: int, clips: int) -> None:
 def _leakage(options: argparse.Namespace) -> int:
     from posecap.leakage import audit
 
-    root = _only_dataset(options)
+    root = only_dataset(options)
     found = audit(root, groups=_values_by_uri(root, options.manifest, options.group_by))
     if options.json:
         leaks = [{"kind": leak.kind, "what": leak.what, "clips": leak.clips, "keys": leak.keys} for leak in found.leaks]
@@ -636,6 +638,8 @@ def _remove(options: argparse.Namespace) -> int:
     from posecap.removal import remove
 
     root, keys = _dataset_and_words(options)
+    if options.member:
+        return _remove_member(root, options.member, clips=[*keys, *options.source, *options.video])
     if not keys and not options.source and not options.video:
         print("posecap: name keys of clips, a --video or a --source", file=sys.stderr)
         return USAGE
@@ -659,7 +663,7 @@ def _gc(options: argparse.Namespace) -> int:
     if not options.older_than >= 0:
         print("posecap: --older-than is a number of days, 0 or more", file=sys.stderr)
         return USAGE
-    dataset = _only_dataset(options)
+    dataset = only_dataset(options)
     seconds = options.older_than * 86_400
     found = collect_garbage(dataset, old_seconds=seconds, mode="list" if options.dry_run else "remove")
     kinds: dict[str, list[int]] = {}
@@ -674,13 +678,29 @@ def _gc(options: argparse.Namespace) -> int:
     return COMPLETE
 
 
+def _remove_member(root: Storage, name: str, *, clips: Sequence[str]) -> int:
+    """`posecap remove --member`; returns the exit code."""
+    from posecap.enrichment import remove_member
+    from posecap.finalize import mark_unfinished
+    from posecap.shards.extra import MemberName
+
+    if clips:
+        print("posecap: --member removes no clips: give the command once for each", file=sys.stderr)
+        return USAGE
+    with root.lock():
+        mark_unfinished(root)
+        files = remove_member(root, MemberName.of(name))
+    print(f"removed {name}: {count_text(files, 'file')}; run `posecap build` again for a report and a card without it")
+    return COMPLETE
+
+
 def _add_where(parser: argparse.ArgumentParser, words: str) -> None:
     """Accept ``--where``; ``words`` begin its help."""
     about = f"{words} clips for which this holds, such as 'coverage >= 0.8 and people == 1'"
     parser.add_argument("--where", metavar="CONDITION", help=about)
 
 
-def _add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
+def add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
     """Accept ``[DATASET] [WORD …]``: a word that is a directory or an address is the dataset, the others belong to the
     command.
     """
@@ -736,7 +756,7 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]
         raise DatasetChoiceError(f"{error}; {named}") from None
 
 
-def _only_dataset(options: argparse.Namespace) -> Storage:
+def only_dataset(options: argparse.Namespace) -> Storage:
     """The dataset of a command that takes nothing else.
 
     Raises:

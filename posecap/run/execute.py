@@ -17,7 +17,7 @@ from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
-from posecap.types import Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
+from posecap.types import Addition, Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
 from posecap.uris import hide_secrets
 
 MAX_DETAIL_LENGTH = 500
@@ -267,7 +267,7 @@ def _delete_temporary(item: Any, result: ItemResult) -> None:
 def _execute(stages: Sequence[Stage], item: Any, result: ItemResult, sinks: _Sinks) -> None:
     """Run the item through the stages, and keep samples and what the stages perceive."""
     if not stages:
-        if isinstance(item, Sample):
+        if isinstance(item, Sample | Addition):
             _keep(item, result, sinks.file)
         else:
             result.outputs.append(item)
@@ -302,24 +302,23 @@ def complete(result: ItemResult, item: Any, segment: Segment) -> ItemResult:
     """
     if result.error is not None and result.error.reason == OUTPUT_NOT_VISIBLE:
         return execute(segment.stages, item)
-    samples = any(isinstance(output, Sample) for output in result.outputs)
+    samples = any(isinstance(output, Sample | Addition) for output in result.outputs)
     if segment.staging is not None and (samples or isinstance(result.results, ResultsBlock)):
         with segment.staging.file(item) as file:
-            result.outputs = [file.add(one) if isinstance(one, Sample) else one for one in result.outputs]
+            result.outputs = [file.add(one) if isinstance(one, Sample | Addition) else one for one in result.outputs]
             if isinstance(result.results, ResultsBlock):
                 result.results = file.add_results(result.results)
     return result
 
 
-def _keep(sample: Sample, result: ItemResult, file: StagingFile | None) -> None:
-    """Enter a sample, written to ``file`` where there is one, and its outcome; it is a failed clip if it breaks the
-    schema."""
-    outcome = ClipOutcome(
-        status="kept",
-        clip_id=sample.key,
-        start_seconds=sample.facts["start_seconds"],
-        end_seconds=sample.facts["end_seconds"],
-    )
+def _keep(sample: Sample | Addition, result: ItemResult, file: StagingFile | None) -> None:
+    """Enter a sample or an addition to one, written to ``file`` where there is one, and its outcome; it is a failed
+    clip if it breaks the schema."""
+    if isinstance(sample, Sample):
+        start, end = sample.facts["start_seconds"], sample.facts["end_seconds"]
+    else:
+        start, end = (None, None) if sample.clip is None else (sample.clip.start_seconds, sample.clip.end_seconds)
+    outcome = ClipOutcome(status="kept", clip_id=sample.key, start_seconds=start, end_seconds=end)
     since = perf_counter()
     try:
         result.outputs.append(sample if file is None else file.add(sample))

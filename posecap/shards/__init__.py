@@ -9,6 +9,7 @@
     data/{split}/pose-00042.json     the sidecar: hashes, counts, the outcome of every row; written last
     index/{split}-00042.parquet      one row for each sample, see INDEX_SCHEMA
     dataset.json                     the list of committed parts
+    extra/{member}/{split}-00042.arrow, .json, extra.json   vectors and captions that were added (posecap.shards.extra)
     tombstones.json                  keys and sources that were removed
 
 M, T, J and C count people, frames, joints and captions; D is the length of a vector, of video and of text its own.

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from posecap.outcomes import RowOutcome, tally
 from posecap.shards import paths
+from posecap.shards.extra import remove_from_extra
 from posecap.shards.index import RANGE_COLUMNS, index_rows, open_indexes, read_index, read_table
 from posecap.shards.part import read_part, write_part
 from posecap.shards.paths import ShardError
@@ -103,6 +104,15 @@ class Dataset:
         for part, samples in _parts_of(self._storage):
             if samples and split in (None, part.split):
                 yield part, samples
+
+    @property
+    def storage(self) -> Storage:
+        """Where its files are."""
+        return self._storage
+
+    def part_of(self, key: str) -> PartName:
+        """The part that holds a sample; ShardError where none does."""
+        return paths.part_named(self._index_row(key, None)["part"])
 
     def part_index(self, part: PartName, columns: list[str] | None = None) -> Any:
         """The index of one part as a :class:`pyarrow.Table`, removed samples included.
@@ -225,9 +235,11 @@ class Dataset:
         with _named(name):
             yield from read_columns(self._storage.map(name), first=first)
 
-    def columns(self, parts: Sequence[tuple[PartName, NDArray[np.int64]]]) -> Iterator[tuple[ColumnsBatch, list[int]]]:
-        """Batches of columns files of parts, each with the numbers in it of the rows to take; of a remote dataset the
-        next part's file is read ahead.
+    def columns(
+        self, parts: Sequence[tuple[PartName, NDArray[np.int64]]]
+    ) -> Iterator[tuple[PartName, ColumnsBatch, list[int]]]:
+        """Batches of columns files of parts, each with its part and the numbers in it of the rows to take; of a remote
+        dataset the next part's file is read ahead.
 
         Args:
             parts: each with numbers of samples within it, ascending, one or more.
@@ -236,13 +248,13 @@ class Dataset:
             ShardError: a file is missing or damaged.
         """
         names = [paths.columns_path(part) for part, _ in parts]
-        for (_, rows), name, mapped in zip(parts, names, self._one_ahead(names), strict=True):
+        for (part, rows), name, mapped in zip(parts, names, self._one_ahead(names), strict=True):
             with _named(name):
                 for start, batch in read_columns(mapped(), first=int(rows[0])):
                     if start > rows[-1]:
                         break
                     low, high = np.searchsorted(rows, (start, start + batch.rows))
-                    yield batch, (rows[low:high] - start).tolist()
+                    yield part, batch, (rows[low:high] - start).tolist()
 
     def _one_ahead(self, names: Sequence[str]) -> Iterator[Callable[[], NDArray[np.uint8]]]:
         """What gives the memory of each file; while one is used, the next is read, where they are remote."""
@@ -451,7 +463,7 @@ def read_tombstones(location: Location) -> Tombstones:
 def remove_samples(
     location: Location, keys: Collection[str], reason: str, *, sources: Collection[str] = ()
 ) -> list[PartName]:
-    """Remove clips from tars, columns and index, and keep readers and later builds from bringing them back.
+    """Remove clips from tars, columns, index and extra members, and keep readers and builds from bringing them back.
 
     The tombstones are written first: from then on readers skip the clips, and an interrupted call can be repeated. The
     caller holds the lock of the dataset (:meth:`posecap.storage.Storage.lock`), and removes what else shows the clips
@@ -478,6 +490,8 @@ def remove_samples(
     document = {"format": paths.FORMAT, "keys": dict(tombstones.keys), "sources": dict(tombstones.sources)}
     storage.write(paths.TOMBSTONES, encode_document(document))
     rewritten = [part for part in paths.committed(storage) if _rewrite(storage, part, tombstones)]
+    tables = {part: table for part, _, table in Dataset(storage).rows(columns=["key", "captions"])}
+    remove_from_extra(storage, tables)
     if storage.size(paths.DATASET_LIST) is not None:
         write_dataset_list(storage)
     return rewritten

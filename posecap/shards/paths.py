@@ -123,6 +123,10 @@ RESULTS_FOLDER: Final = "results"
 """Of stored results."""
 PART_FOLDERS: Final = ("data", "index", RESULTS_FOLDER)
 """Folders of a dataset with files of parts."""
+EXTRA_FOLDER: Final = "extra"
+"""Of extra members (:mod:`posecap.shards.extra`)."""
+EXTRA_LIST: Final = "extra.json"
+"""The list of extra members that readers see."""
 
 
 def file_paths(part: PartName) -> tuple[str, ...]:

@@ -477,7 +477,7 @@ class ColumnsBatch:
         for name, descr in ARRAYS.items():
             column = batch.column(name)
             self._bounds[name] = column.offsets.to_pylist()
-            self._values[name] = _view(column.values, descr, base)
+            self._values[name] = mapped_values(column.values, descr, base)
         self._shapes: dict[str, list[tuple[int, ...]]] = {
             "joints": [(*shape, 3) for shape in zip(m, t, j, strict=True)],
             "pts": [(frames,) for frames in t],
@@ -530,7 +530,7 @@ def read_columns(base: NDArray[np.uint8], *, first: int = 0) -> Iterator[tuple[i
         raise ShardError(f"columns file cannot be read: {error}") from error
 
 
-def _view(values: Any, descr: str, base: NDArray[np.uint8]) -> NDArray[Any]:
+def mapped_values(values: Any, descr: str, base: NDArray[np.uint8]) -> NDArray[Any]:
     """A flat Arrow array as a writable view of ``base``, in which its buffer lies."""
     if len(values) == 0:
         return np.zeros(0, descr)

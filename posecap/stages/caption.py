@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 from posecap.interfaces import Captioner
 from posecap.stage import Reject, Stage
-from posecap.types import Caption, CaptionedClip, Row, SkeletonClip
+from posecap.types import Addition, Caption, CaptionedClip, Row, SampledRow, SkeletonClip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -267,6 +267,46 @@ class WriteCaptions(Stage):
                 yield words, "label"
             elif phrase is not None:
                 yield template.replace("{}", phrase), f"template:{template}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe(Stage):
+    """The sentences of a further captioner for each clip of which the dataset has a sample; others are passed over.
+
+    Sentences are cleaned (:func:`clean`); of those that differ only in case or in blanks and ``. ! ?`` at the end the
+    first stays.
+
+    Args:
+        captioner: the engine that describes the clip.
+        longest_characters: as for :class:`WriteCaptions`.
+
+    Raises:
+        ValueError: ``longest_characters`` is below 1.
+    """
+
+    name: ClassVar[str] = "describe"
+    takes: ClassVar[type] = SkeletonClip
+    gives: ClassVar[type] = Addition
+
+    captioner: Captioner
+    longest_characters: int = 300
+
+    def __post_init__(self) -> None:
+        if self.longest_characters < 1:
+            raise ValueError(f"describe: needs longest_characters >= 1, got {self.longest_characters}")
+
+    def __call__(self, item: SkeletonClip) -> Iterator[Addition]:
+        if isinstance(item.row, SampledRow) and item.clip_id in item.row.keys:
+            sentences: dict[str, str] = {}
+            for text in self.captioner.write(item):
+                if sentence := clean(text, longest_characters=self.longest_characters):
+                    sentences.setdefault(sentence.casefold().rstrip(" .!?"), sentence)
+            yield Addition(
+                key=item.clip_id,
+                source_id=item.video.source_id,
+                clip=item.span,
+                captions=tuple(sentences.values()),
+            )
 
 
 def clean(text: str, *, longest_characters: int) -> str:

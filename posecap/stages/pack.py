@@ -1,5 +1,8 @@
 """Adds vectors of a clip's frames and captions, made by pretrained models, and converts the clip to a sample for a
 shard; rejects clips whose skeleton and video frames do not match.
+
+:class:`EmbedFrames` and :class:`EmbedCaptions` make vectors of further models for samples that there are
+(:mod:`posecap.enrichment`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import numpy as np
 
 from posecap.interfaces import TextEmbedder, VideoEmbedder, VideoEncoder
 from posecap.stage import Reject, Stage
-from posecap.types import CaptionedClip, EmbeddedClip, Sample, Span, VideoVector
+from posecap.types import Addition, CaptionedClip, Clip, EmbeddedClip, Row, Sample, SampledRow, Span, VideoVector
 from posecap.video import frame_rate
 
 _JPEG_QUALITY = 85
@@ -33,7 +36,7 @@ class Embed(Stage):
     text: TextEmbedder
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
-        vector = item.video_vector or self._of_frames(item)
+        vector = item.video_vector or _of_frames(self.video, item)
         sentences = [caption.text for caption in item.captions]
         known = [item.text_vectors[text] for text in sentences if text in item.text_vectors]
         yield item.extend(
@@ -45,12 +48,53 @@ class Embed(Stage):
             text_model=self.text.name,
         )
 
-    def _of_frames(self, item: CaptionedClip) -> VideoVector:
-        indices = self.video.frame_indices(item)
-        first, last = float(item.pts_T[indices[0]]), float(item.pts_T[indices[-1]])
-        # A span is not empty and excludes its end, so it ends just after the last frame's time.
-        span = Span(first, float(np.nextafter(last, np.inf)))
-        return VideoVector(self.video.embed_video(item.frames_THW3[indices]), span)
+
+def _of_frames(embedder: VideoEmbedder, item: Clip) -> VideoVector:
+    """The vector of a clip's frames."""
+    indices = embedder.frame_indices(item)
+    first, last = float(item.pts_T[indices[0]]), float(item.pts_T[indices[-1]])
+    # A span is not empty and excludes its end, so it ends just after the last frame's time.
+    span = Span(first, float(np.nextafter(last, np.inf)))
+    return VideoVector(embedder.embed_video(item.frames_THW3[indices]), span)
+
+
+@dataclass(frozen=True)
+class EmbedFrames(Stage):
+    """A vector of a further model for each clip of which the dataset has a sample; others are passed over."""
+
+    name: ClassVar[str] = "embed_frames"
+    takes: ClassVar[type] = Clip
+    gives: ClassVar[type] = Addition
+
+    video: VideoEmbedder
+
+    def __call__(self, item: Clip) -> Iterator[Addition]:
+        if isinstance(item.row, SampledRow) and item.clip_id in item.row.keys:
+            vector = _of_frames(self.video, item)
+            yield Addition(
+                key=item.clip_id,
+                source_id=item.video.source_id,
+                clip=item.span,
+                vector=vector.video_D,
+                span=vector.span,
+            )
+
+
+@dataclass(frozen=True)
+class EmbedCaptions(Stage):
+    """A vector of a further model for each caption of the samples of a row; no video is needed."""
+
+    name: ClassVar[str] = "embed_captions"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Addition
+
+    text: TextEmbedder
+
+    def __call__(self, item: SampledRow) -> Iterator[Addition]:
+        vectors = self.text.embed_text(item.captions)
+        ends = np.cumsum([sum(counts) for counts in item.counts])
+        for key, counts, end in zip(item.keys, item.counts, ends, strict=True):
+            yield Addition(key=key, vector=vectors[end - sum(counts) : end], counts=counts)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_reads_the_same_everywhere(location: str) -> None:
     assert (start, batch.keys) == (0, members)
     same(batch.sample(1), made[SECOND][1])
     wanted = [(FIRST, np.array([1])), (SECOND, np.array([0, 1]))]
-    taken = [batch.keys[row] for batch, rows in found.columns(wanted) for row in rows]
+    taken = [batch.keys[row] for _, batch, rows in found.columns(wanted) for row in rows]
     assert taken == [made[FIRST][1].key, *members]
     with pytest.raises(ShardError, match="no sample 'x' in the dataset"):
         found.sample("x")
@@ -138,9 +138,11 @@ def test_columns_of_a_store_are_read_one_part_ahead(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(type(found._storage), "map", counting)
     batches = found.columns(found.parts())
-    assert next(batches)[0].keys == [made[PartName("train", 0)][0].key]
+    assert next(batches)[1].keys == [made[PartName("train", 0)][0].key]
     assert len(mapped) <= 2
-    assert [batch.keys[0] for batch, _ in batches] == [made[PartName("train", number)][0].key for number in (1, 2, 3)]
+    assert [batch.keys[0] for _, batch, _ in batches] == [
+        made[PartName("train", number)][0].key for number in (1, 2, 3)
+    ]
     assert len(mapped) == 4
 
 
