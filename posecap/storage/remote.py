@@ -85,8 +85,9 @@ _CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "g
 _BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
 _SLOW_DOWN, _TIMED_OUT = 429, 408
 """Statuses of HTTP that may pass, as all from 500 on."""
-_PRECONDITION_FAILED, _NO_SUCH_RANGE = 412, 416
-"""Statuses of HTTP: what a request was to find, or not to find, was otherwise; a file ends before a range."""
+_NOT_FOUND, _PRECONDITION_FAILED, _NO_SUCH_RANGE = 404, 412, 416
+"""Statuses of HTTP: there is no such thing; what a request was to find, or not to find, was otherwise; a file ends
+before a range."""
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,7 @@ class RemoteStorage(Storage):
         def put(fs: Any, path: str) -> None:
             try:
                 fs.pipe_file(path, content, mode="create")
-            except OSError as error:
+            except Exception as error:  # of the back-end's library
                 if not _says_that_it_exists(error):
                     raise
                 # A request whose answer was lost is repeated, by the back-end too, and then refused by its own file.
@@ -449,7 +450,7 @@ class RemoteStorage(Storage):
                 f"{where}: the store does not let this user {what} ({kind}): check the credentials in the environment "
                 "or the store's configuration files, and the rights to list, read, write and delete"
             )
-        if isinstance(error, FileNotFoundError):
+        if isinstance(error, FileNotFoundError) or _status_of(error) == _NOT_FOUND:
             return StorageError(
                 f"{where}: there is no such bucket or container, or a file that was to be published was deleted "
                 "meanwhile: create the bucket, or correct the address"
@@ -768,14 +769,14 @@ def _range_of(fs: Any, path: str, start: int, end: int) -> bytes:
     """Bytes of a file from ``start`` up to, but not including, ``end``, as many of them as it has."""
     try:
         content: bytes = fs.cat_file(path, start=start, end=end)
-    except OSError as error:
+    except Exception as error:  # of the back-end's library
         if _status_of(error) != _NO_SUCH_RANGE:
             raise
         return b""
     return content
 
 
-def _says_that_it_exists(error: OSError) -> bool:
+def _says_that_it_exists(error: Exception) -> bool:
     """Whether a store refused to create a file since there is one. Of S3's answer s3fs takes it for that only where the
     answer names the condition that failed, as Amazon's does and SeaweedFS' does not.
     """
@@ -788,13 +789,18 @@ def _status_of(error: Exception) -> int | None:
     if isinstance(answer, Mapping):
         found = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
     else:
-        found = getattr(error, "status", None) or getattr(error, "code", None)
+        found = _own_status(error)
     return found if isinstance(found, int) else None
+
+
+def _own_status(error: Exception) -> Any:
+    """The status that errors of other libraries have: aiohttp's, gcsfs' and Azure's, each under a name of its own."""
+    return next((found for name in ("status", "code", "status_code") if (found := getattr(error, name, None))), None)
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether another attempt may succeed: the store is throttled, failed, or was not reached in time."""
-    status = getattr(error, "status", None) or getattr(error, "code", None)
+    status = _own_status(error)
     if isinstance(status, int):
         return status in (_TIMED_OUT, _SLOW_DOWN) or status >= 500
     if isinstance(error, FileNotFoundError | PermissionError | ImportError) or _is_about_credentials(error):

@@ -27,6 +27,7 @@ import av
 import pyarrow.parquet as pq
 import pytest
 
+import posecap
 from posecap.build import BuildError, BuildResult, Change, Options, build, compare, explain
 from posecap.cli import main
 from posecap.ledger import Ledger
@@ -36,7 +37,7 @@ from posecap.staging import Staging
 from posecap.storage import DatasetLockedError, StorageError, is_attempt, open_storage
 from posecap.types import PartName
 from posecap.verify import verify
-from tests import ROOT, built, faulty_store, object_store, small
+from tests import ROOT, built, cheap, faulty_store, object_store, small
 from tests.small import KEPT, MISSING, SILENT
 
 PAGE = {"id": "page", "video": "page.mp4", "label": "a page"}
@@ -554,6 +555,37 @@ def test_a_build_into_a_store_that_is_killed_goes_on(
     assert small.published(location) == small.published(undisturbed.root)
     left = [file.name for file in open_storage(location).list() if is_attempt(file.name) or ".staging" in file.name]
     assert left == []
+
+
+@pytest.mark.parametrize("store", ["google_bucket", "azure_container"])
+def test_a_dataset_in_another_store_is_built_repaired_and_forgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, store: str
+) -> None:
+    """As in S3, of which the tests above and those of the commands tell more."""
+    monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
+    location = f"{request.getfixturevalue(store)}/poses"
+    path = cheap.manifest(tmp_path)
+    assert small.build(path, output=location).exit_code == 0
+    first, *others = keys(location)
+    whole = small.published(location)
+    assert whole == small.published(small.build(path).root)
+    assert main(["status", location]) == 0
+    name = next(name for name in whole if "/pose-" in name and name.endswith(".tar"))
+    open_storage(location).write(name, bytes(len(whole[name])))
+    assert main(["verify", location]) == 1
+    main(["verify", "--repair", location])
+    assert small.build(path, output=location).parts_built == 1
+    assert small.published(location) == whole
+    assert main(["verify", location]) == 0
+    assert main(["forget", location, first]) == 0
+    assert main(["verify", location]) == 0
+    assert keys(location) == others
+    assert not [file.name for file in open_storage(location).list() if is_attempt(file.name) or ".staging" in file.name]
+
+
+def keys(location: str) -> list[str]:
+    found: list[str] = posecap.index(location).to_table(columns=["key"])["key"].to_pylist()
+    return found
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory"])

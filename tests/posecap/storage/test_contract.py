@@ -1,9 +1,10 @@
-"""A folder, fsspec's store in memory and an S3 server keep the same contract."""
+"""A folder, fsspec's store in memory and servers of S3, Google and Azure keep the same contract."""
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import secrets
 import threading
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from posecap.types import FileRange
 
 NAME = "data/train/pose-00000.tar"
 BODY = bytes(range(256)) * 5000
+
+
+@pytest.fixture(params=["folder", "memory", "bucket", "google_bucket", "azure_container"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "dataset")
+    if request.param == "memory":
+        return f"memory://{tmp_path.name}-{secrets.token_hex(4)}/dataset"
+    return f"{request.getfixturevalue(request.param)}/deep/dataset"
 
 
 @pytest.fixture

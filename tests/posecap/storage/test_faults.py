@@ -243,3 +243,15 @@ def test_a_part_is_committed_through_faults_byte_for_byte(
     assert [sample.key for sample in read_part(storage, FIRST)] == [sample.key for sample in samples]
     assert committed(storage) == [FIRST]
     assert {problem.file for problem in verify(storage).problems} == {"dataset.json"}
+
+
+@pytest.mark.parametrize(("status", "passes"), [(403, False), (404, False), (416, False), (429, True), (503, True)])
+def test_what_azures_library_says_passes_by_its_status(status: int, passes: bool) -> None:
+    class HttpResponseError(Exception):
+        __module__ = "azure.core.exceptions"
+        status_code = status
+
+    assert module._may_pass(HttpResponseError()) is passes
+    if status == 404:
+        said = str(RemoteStorage("az://poses/a")._error("write", "b", HttpResponseError()))
+        assert said.startswith("az://poses/a/b: there is no such bucket or container")
