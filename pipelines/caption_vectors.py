@@ -6,8 +6,9 @@
 The first folder holds the sets, each in a folder of its name (``tmor_train.data.datasets.SETS``). Their sentences are
 embedded by the text encoder of the default pipeline (all-MiniLM-L6-v2, from a pinned package). The Parquet file has a
 row for each, with the columns ``sentence`` and ``vector`` (384 float32, length 1). With ``--movements`` a sentence's
-vector is that of a description of the movement (``tmor_train/data/datasets/action_descriptions.py``), not that of the
-action's name.
+vector is that of a description of the movement (``tmor_train/data/datasets/action_descriptions.py``, which has one for
+every sentence of these sets), not that of the action's name. A file that is there is replaced; a set whose files are
+damaged ends the program with the reader's error.
 """
 
 from __future__ import annotations

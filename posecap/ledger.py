@@ -243,6 +243,9 @@ class Ledger:
 
         Args:
             target: a path, or a file open for writing.
+
+        Raises:
+            OSError: it cannot be written.
         """
         cursor = self._db.execute("SELECT part, outcome FROM rows ORDER BY part, position")
         with pq.ParquetWriter(target, _EXPORT) as writer:
@@ -262,6 +265,8 @@ def read_open_rows(path: Path) -> dict[str, Any] | None:
 
 
 def _records(path: Path, query: str) -> list[dict[str, Any]]:
+    """The JSON objects that a query gives of a ledger, which is opened for reading only; none where it cannot be
+    read."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             return [json.loads(record) for (record,) in db.execute(query)]

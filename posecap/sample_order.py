@@ -22,7 +22,7 @@ Uneven = Literal["repeat", "drop", "keep"]
 """What is done where samples do not divide evenly (:class:`posecap.stream.ShardStream`)."""
 
 _MOST = 1 << 31
-"""Of a number in a stored pass: a free bound."""
+"""Above every number of a sound pass (ranks, workers, batches): a damaged state must not cost memory or hours."""
 
 
 class StateError(ValueError):
@@ -31,7 +31,7 @@ class StateError(ValueError):
 
 @dataclass(frozen=True)
 class Shuffle:
-    """How each consumer shuffles; ``seed`` None leaves the order of the sequence."""
+    """How each consumer shuffles, by a buffer of ``buffer`` samples; ``seed`` None leaves the order of the sequence."""
 
     seed: int | None
     epoch: int
@@ -207,7 +207,8 @@ class Share:
 
 
 def in_order(order: Iterator[int], read: Iterator[tuple[int, Any]]) -> Iterator[Any]:
-    """Things in a given order that are read in another; those that come early are held."""
+    """Things in a given order that are read in another, each with its number; those that come early are held. ``read``
+    has every number of ``order``; RuntimeError where it ends before."""
     held: dict[int, Any] = {}
     for wanted in order:
         while wanted not in held:
@@ -226,7 +227,8 @@ def _of_each_round(numbers: Positions, count: int, left: Positions | None) -> li
 
 
 def _shuffled(first: int, end: int, size: int, rng: np.random.Generator) -> Iterator[int]:
-    """Numbers in an order drawn from a buffer of ``size``."""
+    """The numbers ``first`` to ``end - 1`` in an order drawn from a buffer of ``size``: each number given is drawn from
+    it, and the next one takes its place."""
     buffer = list(range(first, min(first + size, end)))
     draws: Iterator[int] = iter(())
     for number in range(first + len(buffer), end):

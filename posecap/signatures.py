@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from posecap.types import Floats, Pixels, Seconds
 
 SIDE = 7
-"""Frequencies of either axis that are kept, the constant among them."""
+"""Frequencies of either axis that are kept, the constant among them. This and the next numbers are our choice: of a
+size at which a signature takes 1.5 KB, and a million are compared in memory."""
 VALUES = SIDE * SIDE - 1
 """Of one frame, K in names of axes: frequency (v, u) is value ``7 v + u - 1``, v down and u across."""
 MOST_FRAMES = 24
@@ -38,13 +39,15 @@ _HEADER = struct.Struct("<BBH")
 """Version, number of frames, milliseconds between two of them. Each frame then has a byte of contrast (the standard
 deviation of what is kept, in grey levels) and its values as signed bytes, the largest of which is 127 or -127."""
 _CELLS = 32
-"""Of either axis of the grey picture that is transformed: means of as many rows and columns of pixels."""
+"""Of either axis of the grey picture that is transformed: means of as many rows and columns of pixels. Four for each
+period of the highest frequency that is kept are enough, and there are five."""
 _BLACK = 24
 """Mean grey level up to which a row or column at an edge is a black bar: black is 16 in video, and encoders blur."""
 _MOST_BAR = 0.3
-"""Share of a side that a bar may take. More is a dark picture."""
+"""Share of a side that a bar may take. More is a dark picture. Bars beside an upright video in a wide one take 0.34,
+and are left: our choice."""
 _BLANK = 3
-"""Contrast below which a frame shows nothing: what remains of a black frame is noise."""
+"""Contrast, in grey levels, below which a frame shows nothing: what remains of a black frame is noise. Our choice."""
 
 
 class SignatureError(ValueError):
@@ -56,7 +59,7 @@ def make_signature(frames_THW3: Pixels, pts_T: Seconds) -> str:
 
     Args:
         frames_THW3: RGB frames, one or more.
-        pts_T: their times in seconds, increasing.
+        pts_T: their times in seconds, increasing; as many.
     """
     chosen, period = _moments(pts_T)
     # Green alone: most of what is seen as grey, and a third of the work.
@@ -252,15 +255,22 @@ def is_near_duplicate(found: Likeness) -> bool:
 UNLIKE = Likeness(-1.0, None, 0.0, 0.0, False, 1.0)
 """Of clips that agree nowhere, or cannot overlap enough."""
 _RATES = (1.0, 0.9, 0.95, 1.05, 1.1)
-"""How much faster the second clip may run. Free choices: films at 25 frames a second run 4 % faster."""
+"""How much faster the second clip may run. Our choice: films at 25 frames a second run 4 % faster, and copies are made
+a little faster or slower so that they are not found."""
 _LEAST_SECONDS, _LEAST_SHARE, _LEAST_MOMENTS = 1.0, 0.25, 3
-"""Of an overlap: seconds or, of shorter clips, their half; share of the shorter clip; moments."""
+"""Of an overlap: seconds or, of shorter clips, their half; share of the shorter clip; moments. Our choice: a shorter
+one is found by chance, as nearly all shifts are tried."""
+_SHORTER_COSTS = 0.05
+"""Taken from a mean cosine whose overlap is nearly 0, in proportion to what it is shorter than the longest: our choice,
+so that of equal ones the longer is taken."""
 _HARDLY = 0.5
-"""Mean cosine under which two whole pictures are not compared as crops: no crop raised one so far."""
+"""Mean cosine under which two whole pictures are not compared as crops. Our choice, to save time: a crop of at most a
+tenth would have to raise it by 0.2 to be a near-duplicate."""
 
 
 def likeness(one: Signature, two: Signature) -> Likeness:
-    """Compare two clips at every shift in time, at five rates, mirrored or not, and cropped or not."""
+    """Compare two clips at every shift in time, at five rates, mirrored or not, and cropped or not; :data:`UNLIKE`
+    where they cannot overlap enough or agree nowhere."""
     best = UNLIKE
     for mirrored in (False, True):
         other = two.values_NK * mirror() if mirrored else two.values_NK
@@ -295,7 +305,9 @@ def _moments_of(path: _Path) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> _Path | None:
     """The shift and rate at which the mean cosine is greatest; None where the clips cannot overlap enough."""
     cosines = one_NK @ two_NK.T
-    best = np.sort(cosines.max(1))[-max(1, len(cosines) // 4) :]  # no path is shorter, so that none has more
+    # To save time: an overlap of a quarter of the moments or more has no higher mean than the quarter with the highest
+    # cosines. A much shorter clip may lie in fewer, and is then left out although they agree.
+    best = np.sort(cosines.max(1))[-max(1, len(cosines) // 4) :]
     if float(best.mean()) < _HARDLY:
         return None
     paths, rates = _paths(len(one_NK), len(two_NK), round(one.period_seconds, 3), round(two.period_seconds, 3))
@@ -307,8 +319,8 @@ def _aligned(one_NK: Floats, two_NK: Floats, one: Signature, two: Signature) -> 
     there = paths >= 0
     shown = there & (np.abs(each) > 0)
     counts = shown.sum(1)
-    # Blank frames count for nothing, and of equal overlaps the longer one is the better evidence. 0.05: a free choice.
-    means = each.sum(1) / np.maximum(counts, 1) - 0.05 * (1 - counts / there.sum(1).max())
+    # Blank frames count for nothing, and of equal overlaps the longer one is the better evidence.
+    means = each.sum(1) / np.maximum(counts, 1) - _SHORTER_COSTS * (1 - counts / there.sum(1).max())
     means[counts < np.minimum(_LEAST_MOMENTS, there.sum(1))] = -1.0
     at = int(means.argmax())
     if means[at] <= -1.0 or not counts[at]:
@@ -339,8 +351,8 @@ def _paths(first: int, second: int, period: float, other_period: float) -> tuple
 
 
 _STILL = 0.004
-"""Mean squared distance from the mean, of values of length 1, under which a clip hardly changes: encoding alone does
-as much."""
+"""Mean squared distance from the mean, of values of length 1, under which a clip hardly changes. Our choice: encoding
+alone changes values by about 0.06 of their length."""
 
 
 def _likeness(
@@ -357,5 +369,5 @@ def _likeness(
     moves = max(energy) / len(first) >= _STILL
     motion = float(np.einsum("nk,nk->", *changes)) / math.sqrt(max(energy[0] * energy[1], 1e-12)) if moves else None
     seconds = len(first) * one.period_seconds
-    shorter = min(one.seconds, two.seconds / path[2] if path[2] else two.seconds)
+    shorter = min(one.seconds, two.seconds / path[2])
     return Likeness(path[0], motion, seconds, min(1.0, seconds / shorter), mirrored, path[2])

@@ -75,6 +75,7 @@ def _write_list(file: BinaryIO, name: str, items: Iterable[dict[str, Any]]) -> i
 
 
 def _category(number: int, name: str) -> dict[str, Any]:
+    """The entry of a layout of joints."""
     layout = LAYOUTS[name]
     bones = [[parent + 1, child + 1] for child, parent in layout.bones]
     known = {"supercategory": "person", "keypoints": layout.names, "skeleton": bones, "layout": name}
@@ -82,11 +83,13 @@ def _category(number: int, name: str) -> dict[str, Any]:
 
 
 def _videos(clips: Clips) -> Iterator[dict[str, Any]]:
+    """An entry for each clip, in the order in which all lists have them."""
     for number, row in enumerate(clips.index(["key", *_VIDEO]), 1):
         yield {"id": number, "name": row["key"], **{name: row[name] for name in _VIDEO}}
 
 
 def _images(clips: Clips) -> Iterator[dict[str, Any]]:
+    """An entry for each frame. Raises ExportError for a clip without width and height."""
     number = 0
     for video, sample in enumerate(clips.samples(["pts", "facts"]), 1):
         width, height = picture_size(sample)
@@ -104,13 +107,17 @@ def _images(clips: Clips) -> Iterator[dict[str, Any]]:
 
 
 def _annotations(clips: Clips, categories: dict[str, int], frames: _Counter) -> Iterator[dict[str, Any]]:
-    """The people of each frame; ``frames`` counts what was read."""
+    """The people of each frame; ``frames`` counts what was read, and so numbers the images of the next clip. Raises
+    ExportError where a clip has a layout that no clip had before."""
     number = 0
     for sample in clips.samples(["joints", "facts"]):
+        category = categories.get(sample["facts"]["layout"])
+        if category is None:
+            raise ExportError(CHANGED)
         for frame, person, known in _people(sample):
             number += 1
             places = {"id": number, "image_id": frames.images + 1 + frame, "track_id": person}
-            yield {**places, "category_id": categories[sample["facts"]["layout"]], "iscrowd": 0, **known}
+            yield {**places, "category_id": category, "iscrowd": 0, **known}
         frames.clips += 1
         frames.images += sample["joints"].shape[1]
 
@@ -120,7 +127,7 @@ def _people(sample: Streamed) -> Iterator[tuple[int, int, dict[str, Any]]]:
     joints_MTJ3 = sample["joints"].numpy().astype(np.float64)
     seen_MTJ = joints_MTJ3[..., 2] > 0
     keypoints_MTJ3 = np.where(seen_MTJ[..., None], joints_MTJ3.round(2), 0)
-    keypoints_MTJ3[..., 2] = 2 * seen_MTJ
+    keypoints_MTJ3[..., 2] = 2 * seen_MTJ  # COCO's flag: 2 is labelled and visible, 0 not labelled
     for frame, person in np.argwhere(seen_MTJ.any(-1).T).tolist():
         seen_J, scores_J = seen_MTJ[person, frame], joints_MTJ3[person, frame, :, 2]
         places_S2 = keypoints_MTJ3[person, frame, seen_J, :2]

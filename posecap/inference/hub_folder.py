@@ -19,7 +19,7 @@ _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tik
 _PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 """Endings of weights that are pickles; they are named in messages and never read."""
 _LARGEST_JSON = 64 * 1024**2
-"""Bytes; a free bound, far above what an index of weights or a file of settings takes."""
+"""Bytes: our bound, far above what an index of weights or a file of settings takes, so that none fills memory."""
 
 
 def is_path(name_or_folder: str) -> bool:
@@ -143,6 +143,12 @@ def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
 
 
 def _check_index(index: Path, present: set[str]) -> None:
+    """Check that every file that an index of weights names is ``present``, the names of those in the folder.
+
+    Raises:
+        CheckpointError: it names none, or one outside the folder.
+        MissingWeightsError: one is missing.
+    """
     named = _read(index).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
         raise CheckpointError(f"{index} names no files of weights; download it again")
@@ -180,5 +186,5 @@ def _cached(name: str) -> Path | None:
 
 
 def shortened(error: Exception) -> str:
-    """The error's message on one line of at most 300 characters."""
+    """The error's message on one line of at most 300 characters: libraries' messages may be pages long."""
     return " ".join(str(error).split())[:300]

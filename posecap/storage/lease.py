@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 RENEWED_SECONDS = 10.0
 DEAD_AFTER_SECONDS = 60.0
-"""Six renewals: a store that is slow, or fails for half a minute, costs no build its lease. Free choices."""
+"""Six renewals: a store that is slow, or fails for half a minute, costs no build its lease. Our choice: after a crash,
+a minute's wait for the next build."""
 _NUMBER = re.compile(rf"{re.escape(LOCK_FOLDER)}/(\d{{8}})\.json")
 _MAX_BYTES = 1 << 16
 """Of a lease that is read; those written here have a few hundred."""
 _LEFT_AFTER_SECONDS = 600.0
 """After which a small file beside the leases is taken for left by a killed process; its maker needs it for seconds."""
 _MOST_TRIES = 10
-"""Each is lost to another process that takes the lease at the same time."""
+"""To take a lease. Each is lost to another process that takes it at the same time; ten in a row mean that many try."""
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Lease:
             self._write("released")
 
     def _write(self, state: str) -> None:
+        """``held`` or ``released``. Raises StorageError where the store fails."""
         self.storage.write(_name(self.number), _document(self.holder, state))
 
 
@@ -109,7 +111,12 @@ def lease(storage: RemoteStorage) -> Iterator[Lease]:
 
 
 def _take(storage: RemoteStorage) -> Lease:
-    """Create the lease with the next number, if the last one was released or its holder died; remove the others."""
+    """Create the lease with the next number, if the last one was released or its holder died; remove the others.
+
+    Raises:
+        DatasetLockedError: another process holds the lease, or every try was lost to one.
+        StorageError: the store fails.
+    """
     holder = secrets.token_hex(12)  # which no other process draws
     for _ in range(_MOST_TRIES):
         found = _leases(storage)
@@ -130,7 +137,8 @@ def _take(storage: RemoteStorage) -> Lease:
 
 
 def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: float | None) -> None:
-    """Raises DatasetLockedError unless the lease has run out."""
+    """Raises DatasetLockedError unless the lease has run out. ``modified`` is when it was last written; None where the
+    store does not tell: then it never runs out."""
     age = None if modified is None else storage.now() - modified
     if age is not None and age > DEAD_AFTER_SECONDS:
         return
@@ -138,7 +146,7 @@ def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: f
     more = (
         f"; if that has died, its lock runs out in {DEAD_AFTER_SECONDS - age:.0f} s"
         if age is not None
-        else f"; if that has died, remove {_name(0).rpartition('/')[0]} there"
+        else f"; if that has died, remove {LOCK_FOLDER} there"
     )
     raise DatasetLockedError(
         f"{storage.location} is being built by {process}: wait for it or stop it; a build may also go to another "
@@ -147,7 +155,7 @@ def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: f
 
 
 def _leases(storage: RemoteStorage) -> dict[int, float | None]:
-    """Numbers of leases with the time at which each was last written."""
+    """Numbers of leases with the time at which each was last written; None where the store does not tell."""
     return {
         int(found[1]): file.modified for file in storage.list(LOCK_FOLDER) if (found := _NUMBER.fullmatch(file.name))
     }
@@ -176,10 +184,12 @@ def _read(storage: RemoteStorage, number: int) -> dict[str, Any] | None:
 
 
 def _name(number: int) -> str:
+    """Of a lease's object."""
     return f"{LOCK_FOLDER}/{number:08d}.json"
 
 
 def _document(holder: str, state: str) -> bytes:
+    """What a lease's object says, as JSON: who holds it, and by what process."""
     process = f"process {os.getpid()} on {socket.gethostname()}"
     return json.dumps({"holder": holder, "state": state, "process": process, **_identity(os.getpid())}).encode()
 

@@ -7,7 +7,8 @@ begin, end]``, class numbers from 0 and times in frames. A frame has the class i
 (CS) trains on 351 recordings and tests on 185. Cross-view (CV) trains on the cameras 1, 3, 4, 6, 7 (369) and tests on 2
 and 5 (167); 33 classes occur in that test. Poses are ``poses/{recording}_LCRNet2d.npz`` with ``kpts`` (T, 17, 2)
 float32 in pixels of a picture of 640 x 480, 20 frames per second; a joint at (0, 0) was not found. The joints are in
-COCO's order, all five points of the head at one position.
+COCO's order, all five points of the head at one position. The metric is the mean of the classes' average precisions
+over those above 0 (``nonzero``), as the owners' evaluation divides.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ _SUBSETS = {"train": "training", "test": "testing"}  # as the annotation files c
 
 class Annotation(NamedTuple):
     """What an annotation file says of a recording: ``subset`` is ``training`` or ``testing``, ``frames`` its duration,
-    ``events`` are in frames from 0."""
+    ``events`` are in frames from 0. An event that ends before it begins is kept, and holds no frame."""
 
     subset: str
     frames: int
@@ -186,7 +187,7 @@ def timelines(path: Path) -> dict[str, Timelines]:
 
 
 def _recordings(folder: Path, annotations: Annotations, names: list[str]) -> Recordings:
-    """The recordings of ``names``, with their events in frames of the poses."""
+    """The recordings of ``names``, with their events in frames of the poses. Raises as :func:`read_poses`."""
     clips = []
     for name in names:
         joints = read_poses(folder / "poses" / f"{name}{_POSES}")
@@ -225,6 +226,7 @@ def _missing(folder: Path, protocol: str) -> tuple[Missing, ...]:
 
 
 def _read(folder: Path, protocol: str) -> FrameParts:
+    """As :attr:`Benchmark.read`."""
     annotations = read_annotations(folder / f"smarthome_{protocol}_51.json")
     names_of = {
         split: [name for name in sorted(annotations) if annotations[name].subset == subset]
@@ -248,6 +250,7 @@ TSU = Benchmark(
 
 
 def _sample(folder: Path, protocol: str) -> FrameParts:
+    """As :attr:`Benchmark.read`: the one recording as both parts, whatever the protocol."""
     only = _recordings(folder, read_annotations(folder / "smarthome_CS_51.json"), ["P11T13C03"])
     return FrameParts(train=only, test=only)
 

@@ -292,10 +292,10 @@ class Loader:
 
 
 Hashes = NDArray[np.uint64]
-# SplitMix64's increment and multipliers; _WORD keeps the lower 64 bits.
-_STEP = 0x9E3779B97F4A7C15
-_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_WORD = 2**64 - 1
+SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""SplitMix64's increment and multipliers (Steele, Lea and Flood, OOPSLA 2014)."""
+_STEP, _FIRST, _SECOND = SPLITMIX
+_WORD = 2**64 - 1  # keeps the lower 64 bits
 
 
 def _mixed(values: Hashes) -> Hashes:

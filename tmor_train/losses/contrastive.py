@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tmor_train.data.loader import SPLITMIX
 from tmor_train.encoder import Scale
 from tmor_train.losses.queue import NOBODY, Entries
 from tmor_train.objective_config import ObjectiveConfig, Reduction
@@ -297,8 +298,8 @@ def _blocks(matrix_NK: Tensor) -> list[slice]:
 NOISE = -1
 """The label of a clip in no cluster."""
 
-# Increment and multipliers of SplitMix64 as signed 64-bit numbers, whose products wrap around.
-GOLDEN, FIRST, SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
+# Increment and multipliers of SplitMix64 as torch has them: signed 64-bit numbers, whose products wrap around.
+GOLDEN, FIRST, SECOND = (number - 2**64 for number in SPLITMIX)
 LARGEST_HASH = 2**63 - 1
 
 
