@@ -8,7 +8,7 @@ The text encoder has to be the one whose vectors the checkpoint was trained with
 (``pipelines/caption_vectors.py``), the ViCLIP of the build for posecap datasets. A posecap dataset is named with its
 folder, from which its classes are read. ``--class-texts`` is for classes in your own words, as ``--set class_texts=``
 gives them to ``zero_shot``. ``--list`` prints the sentences and embeds nothing. The Parquet file has the
-columns ``sentence`` and ``vector`` (float32, length 1), a row for each sentence.
+columns ``sentence`` and ``vector`` (float32, length 1), a row for each sentence; one that is there is replaced.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def sentences_of(benchmarks: Iterable[str], class_words: Sequence[str] = ()) -> 
 
     Raises:
         SystemExit: a benchmark's classes are not known, or have no words.
+        tmor_train.benchmarks.UnknownBenchmarkError: there is no such benchmark.
     """
     sentences = all_prompts(class_words)
     for argument in benchmarks:
@@ -51,7 +52,8 @@ def sentences_of(benchmarks: Iterable[str], class_words: Sequence[str] = ()) -> 
 
 
 def embedder(name: str) -> TextEmbedder:
-    """The text encoder of a name: ``minilm``, or a size of ViCLIP."""
+    """The text encoder of a name: ``minilm``, or a size of ViCLIP. It raises posecap.models.MissingWeightsError with
+    its first sentence, where its weights are neither here nor downloadable."""
     if name == "minilm":
         from posecap.engines.minilm import MiniLM
 

@@ -74,7 +74,7 @@ ORPHAN = "no sidecar lists this file"
 DAMAGED_FOLDER = "damaged"
 """Of all that repairs moved aside, in a folder of its own for each second in which one began."""
 _BLOCK_BYTES = 8 << 20
-"""Copied at a time."""
+"""Copied at a time: our choice, as a request to an object store costs as much as some MB."""
 _KEY_DIGITS = 24
 """Of a clip's key (:func:`posecap.files.clip_id`)."""
 # Remedies of several problems.
@@ -227,6 +227,7 @@ class _PartCheck:
             yield from self._content(lines)
 
     def _readable(self, name: str) -> bool:
+        """Whether Arrow may read a file: the part has it, and it is as the sidecar says."""
         return name in self.document["files"] and name not in self.damaged
 
     def _content(self, lines: list[dict[str, Any]] | None) -> Iterator[_Finding]:

@@ -1,5 +1,9 @@
 """The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``import``,
-``duplicates``, ``leakage``, ``remove`` and ``gc``."""
+``duplicates``, ``leakage``, ``remove`` and ``gc``.
+
+Each command is a function of its name with an underscore before it, which takes the parsed options, prints, and returns
+the exit code; errors of posecap's own that it raises are printed by :mod:`posecap.cli`.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
 
 
 _MOST_PROBLEMS = 1000
-"""``posecap verify`` stops after so many."""
+"""``posecap verify`` stops after so many: our choice, more than anybody reads; the cause of the first ones is that of
+most."""
 
 
 _DUPLICATES_MORE = """\
@@ -63,7 +68,7 @@ less than --older-than days ago stay, and the next build takes them.
 exit codes: 0 done, also where nothing was to do, 1 error, 2 wrong usage
 """
 _GROUPS_PRINTED = 20
-"""Of near-duplicates, the largest; the file has all."""
+"""Groups of near-duplicates, the first ones, a page of a terminal or two; the file has all."""
 
 
 class DatasetChoiceError(ValueError):
@@ -215,7 +220,8 @@ class _Found:
 
 
 def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool) -> _Found:
-    """Read every sidecar."""
+    """What the sidecars of all parts say; of an earlier or unfinished build, which has no report. ``failed`` and
+    ``rejected`` list rows and clips that ended so."""
     from posecap.outcomes import LabelStats, Tally
     from posecap.shards import ShardError
     from posecap.shards.sidecar import each_sidecar, odd_rows, outcomes_of

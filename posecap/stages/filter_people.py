@@ -43,7 +43,7 @@ class Prominence:
         presence, size, motion, closeness: weights, 0 or more.
         lively: own motion, in body sizes, that counts fully. People in action have 0.06 to 0.5.
 
-    The weights are free choices: between 0.5 and 2, in any combination, no more of the marked people were kept
+    The weights are our choice: between 0.5 and 2, in any combination, no more of the marked people were kept
     (docs/results/people.md).
 
     Raises:
@@ -133,7 +133,11 @@ class FilterPeople(Stage):
         motion: least motion of a person, in body sizes. 0 keeps what stands still.
         prominence: weights by which people are chosen; None ranks by presence times spread, as posecap 0.1.0 did.
 
-    Defaults of which nothing is said here are free choices.
+    The defaults are our choice, for MoveNet's scores and for footage in which people are in plain view: two people, as
+    in most clips with anybody; half a second, in which an action can be seen; a joint that MoveNet is half as sure of
+    as of a clear one; half of the joints, as of somebody who is seen from the waist up; a fifth of the clip for a
+    person and two fifths for all together, as people turn and leave; and a motion between a bystander's and a
+    weightlifter's.
 
     Rejects:
         ``too_short``; ``no_person_found`` (nobody was tracked, or nobody has a joint); ``low_confidence`` (nobody's
@@ -261,6 +265,7 @@ class FilterPeople(Stage):
 
 
 def _rounded(terms: Mapping[str, Doubles], person: int) -> dict[str, float]:
+    """A person's terms, as the facts have them."""
     return {name: round(float(term_M[person]), _DIGITS) for name, term_M in terms.items()}
 
 
@@ -274,6 +279,7 @@ def _spread(joints_MTJ3: Floats, counted_MTJ: NDArray[np.bool_]) -> NDArray[np.f
 
 
 def _only(tracks: Tracks, kept: NDArray[np.intp]) -> Tracks:
+    """The tracks of some people, in their order."""
     return replace(
         tracks,
         boxes_MT4=tracks.boxes_MT4[kept],

