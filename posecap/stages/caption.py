@@ -152,6 +152,7 @@ def gerund(verb: str) -> str:
 
 
 def _is_gerund(word: str) -> bool:
+    """Whether a word in lower case looks like a verb in -ing: five letters or more, none that is known as another."""
     return len(word) > 4 and word.endswith("ing") and word not in _NOT_IN_ING
 
 
@@ -192,7 +193,8 @@ class WriteCaptions(Stage):
         longest_characters: most characters (Unicode code points) of one sentence; see :func:`clean`.
         most, fewest: how many sentences a clip keeps at most, and needs at least.
 
-    The numbers are free choices.
+    The numbers are our choice: a sentence of 300 characters is longer than the text encoders read, and eight sentences
+    are the row's and label's own and some of a captioner's.
 
     Rejects:
         ``no_caption``: fewer than ``fewest`` sentences.
@@ -226,7 +228,8 @@ class WriteCaptions(Stage):
         yield item.extend(CaptionedClip, captions=self._collected(self._sentences(item)))
 
     def check_row(self, row: Row) -> None:
-        """
+        """Reject a row for which no clip can have enough sentences, before it is downloaded.
+
         Raises:
             Reject: ``no_caption``: the row has too few sentences, and the stage has no captioners.
         """
@@ -251,6 +254,8 @@ class WriteCaptions(Stage):
         return tuple(captions.values())[: self.most]
 
     def _sentences(self, item: SkeletonClip) -> Iterator[tuple[str, str]]:
+        """Texts of the clip's row and of captioners, each with its origin; a captioner runs when it is asked for
+        more."""
         yield from self._of_row(item.row)
         for captioner in self.captioners:
             for sentence in captioner.write(item):

@@ -36,8 +36,8 @@ class MethodContext:
     clip's first and second view (``views.anchor`` and ``views.positive``). ``encoder`` is the encoder with its initial
     weights, for its sizes; training passes it to each step and trains it. ``video`` and ``text`` are the widths of the
     data's video and text vectors, None where it has none. ``clips`` is the number of clips of the training set,
-    ``persons`` the number of person slots of a clip. ``gather`` collects entries from all processes; the default is for
-    one process.
+    ``persons`` the number of person slots of a clip. ``gather`` collects entries from all processes, and tells the
+    index of this process's first among them; the default is for one process.
     """
 
     objective: ObjectiveConfig

@@ -19,7 +19,8 @@ CPU = torch.device("cpu")
 
 
 def device_of(name: str) -> torch.device:
-    """torch's device of that name; ``auto`` is torch's current GPU if there is one, else the CPU."""
+    """torch's device of that name; ``auto`` is torch's current GPU if there is one, else the CPU. Raises RuntimeError
+    for a name that is none of torch's."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -38,7 +39,8 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     if device.type == "cuda":
         capable = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Emulated, a convolution takes fifteen times as long as in float32; so only `bfloat16` asks for it.
+        # Emulated, bfloat16 is many times slower than float32; and on a CPU that has it, sums are less exact than what
+        # the same run gave before. So only `bfloat16` asks for it.
         capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         if precision == "auto":
             return nullcontext()
@@ -74,6 +76,7 @@ class DistributedContext:
         return entries.map(self._gathered), self.rank * len(entries.index_K)
 
     def _gathered(self, part: Tensor) -> Tensor:
+        """The parts of all ranks, one after the other along the first axis."""
         if part.requires_grad:
             from torch.distributed.nn import functional
 
@@ -87,8 +90,9 @@ class DistributedContext:
         """Replace each gradient by its mean over ranks, in one all-reduce. Parameters without a gradient are left out;
         they have to be the same ones on every rank.
 
-        Done here and not by DistributedDataParallel: the gradients are 14 MB, less than a millisecond between GPUs;
-        accumulated batches send once; and UNIK's unused bias, which never gets a gradient, is simply not among them.
+        Done here and not by DistributedDataParallel: the gradients are small (UNIK's 3.4 million take 14 MB), so that
+        sending them while others are computed gains little; accumulated batches send once; and UNIK's unused bias,
+        which never gets a gradient, is simply not among them.
         """
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         if self.world == 1 or not gradients:

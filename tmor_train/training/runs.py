@@ -119,7 +119,8 @@ def run_lock(folder: Path) -> Iterator[None]:
 def write_config(values: Any, folder: Path) -> None:
     """Write a run's configuration, as JSON values, into its folder, which is created with its parents.
 
-    ``config.json`` is written in full or not at all, also when the process is killed.
+    ``config.json`` is written in full or not at all, also when the process is killed. Raises OSError where the disk is
+    full or fails.
     """
     write_file(folder / CONFIG, (json.dumps(values, indent=2) + "\n").encode())
 
@@ -143,6 +144,9 @@ def write_card(
         checkpoint: its newest one, whose file is hashed.
         figures: of the last epoch, by name; empty before the first. Those that are None are left out.
         version: of tmor_train.
+
+    Raises:
+        OSError: the disk is full or fails, or ``checkpoint`` is gone.
     """
     data = config["data"]
     licenses = {name.removesuffix(LICENSES): words for name, words in inputs.about.items() if name.endswith(LICENSES)}
@@ -234,10 +238,12 @@ class Stop:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        """On the first signal."""
         self.asked = True
         self._restore()
 
     def _restore(self) -> None:
+        """Give the signals back to whom they belonged before; a second call does nothing."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
