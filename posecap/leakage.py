@@ -154,7 +154,8 @@ def _in_several(table: Any, values: Any) -> Iterator[tuple[Any, dict[str, int], 
 
 
 MOST_COMPARED = 20_000
-"""Clips up to which :func:`leaks_between` compares them itself: a minute or two on one core."""
+"""Clips up to which :func:`leaks_between` compares them itself. Our choice: ``benchmarks/duplicates.py`` measures how
+long so many take."""
 
 
 def leaks_between(location: Location, one: Collection[str], two: Collection[str]) -> Audit:

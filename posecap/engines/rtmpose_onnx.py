@@ -45,6 +45,7 @@ class RTMPoseOnnx(RTMPoseEstimator):
         weights_from: name in the registry or path of an ONNX file; None takes the one that was published for this size
             and layout.
         batch: most crops at a time, 1 or more; halved when memory runs out, and 1 for a file exported for single crops.
+            64 is our choice; results do not depend on it.
         device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where onnxruntime has one.
 
     :meth:`load` raises DeviceError for ``cuda`` where onnxruntime has none, and the errors of weights that
@@ -64,6 +65,7 @@ class RTMPoseOnnx(RTMPoseEstimator):
     device: Device = "auto"
 
     def load(self) -> None:
+        """Read the weights and build the session."""
         _ = self._network
 
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[tuple[Pixels, Floats]]:
@@ -97,12 +99,14 @@ class RTMPoseOnnx(RTMPoseEstimator):
 
     @cached_property
     def _network(self) -> OnnxNetwork:
+        """Read once, by the first call."""
         return OnnxNetwork(
             locate(self.weights[0]), outputs=("simcc_x", "simcc_y"), device=self.device, batch=self.batch
         )
 
     @property
     def _batches(self) -> Batches:
+        """How the base class divides crops into batches."""
         return self._network.batches
 
 

@@ -95,7 +95,8 @@ class TransformersCaptioner(Engine):
             hub name of a model that was downloaded with ``hf download NAME``. The build itself downloads nothing.
         prompts: questions; ``{frames}`` and ``{seconds}`` in them are replaced by the number of frames shown and the
             time from the clip's first frame to its last.
-        frames: how many frames the model sees: the middle ones of as many equal stretches, all of a shorter clip.
+        frames: how many frames the model sees: the middle ones of as many equal stretches, all of a shorter clip. 8 is
+            our choice, ViCLIP's number.
         view: ``people`` shows the rectangle that holds every tracked person throughout the clip, with a margin, so
             that small people fill more of the picture; ``frame`` shows whole frames.
         longest_side: pictures whose longer side has more pixels are scaled down to it; most models spend memory by
@@ -104,7 +105,7 @@ class TransformersCaptioner(Engine):
         longest_tokens: most tokens of an answer, 80 being twice a long sentence. One that is cut off there is not kept.
         device, precision: ``cpu`` or ``cuda``, and ``fp32`` or ``bf16``; ``auto`` takes the worker's GPU and bf16 where
             it has one, else the CPU and fp32.
-        batch: most questions answered at once on a GPU; halved when memory runs out.
+        batch: most questions answered at once on a GPU; halved when memory runs out. 8 is our choice: 64 pictures.
 
     Raises:
         ValueError: there is no checkpoint or no prompt, or a number is below 1.
@@ -185,6 +186,7 @@ class TransformersCaptioner(Engine):
         ]
 
     def _pictures(self, clip: SkeletonClip) -> list[Image]:
+        """What the model is shown of a clip."""
         seen = middle_frames(clip.frame_count, self.frames)
         left, top, right, bottom = people_region(clip) if self.view == "people" else (0, 0, *frame_size(clip))
         return [_picture(clip.frames_THW3[t, top:bottom, left:right], self.longest_side) for t in seen]
@@ -284,6 +286,7 @@ class TransformersCaptioner(Engine):
 
 
 def _picture(pixels_HW3: Pixels, longest_side: int) -> Image:
+    """A frame, scaled down where its longer side has more pixels."""
     from PIL import Image
 
     picture = Image.fromarray(np.ascontiguousarray(pixels_HW3))

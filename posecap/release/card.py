@@ -35,7 +35,7 @@ _FEATURES: list[dict[str, Any]] = [
 """The columns of the tars as Hugging Face datasets reads them, as it writes their types. Facts are JSON, with whatever
 keys a clip has."""
 _LONGEST_TABLE = 40
-"""Rows of a table, a free choice; the card says how many more there are."""
+"""Rows of a table. Our choice, a page or so; the card says how many more there are."""
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
 """Of :data:`posecap.release.dataset_info.QUANTILES`, those in the table of quality."""
 

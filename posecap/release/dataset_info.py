@@ -99,7 +99,7 @@ COLUMNS = (
 QUANTILES: Final = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 """Name → share of the clips that have a smaller value, as in the report."""
 _EXAMPLES = 10
-"""Spans of equal footage that are named."""
+"""Spans of equal footage that are named: our choice, enough to see where they come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,7 @@ class DatasetInfo:
 
     @property
     def clips(self) -> int:
+        """Number of clips, without removed ones."""
         return int(self.index.num_rows)
 
     @property
@@ -239,7 +240,11 @@ def listed_files(location: Location) -> Iterator[ListedFile]:
 
 
 def write_summary(location: Location, name: str, content: str | Mapping[str, Any]) -> None:
-    """Write a report, card or Croissant document, whole or not at all; what is not text is written as JSON."""
+    """Write a report, card or Croissant document, whole or not at all; what is not text is written as JSON.
+
+    Raises:
+        OSError: the disk or the object store (StorageError) is full or fails.
+    """
     if not isinstance(content, str):
         content = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     open_storage(location).write(name, content.encode())

@@ -50,7 +50,7 @@ INK: Colour = (236, 236, 236)
 FAINT_INK: Colour = (160, 160, 168)
 """Further lines."""
 
-# These, and widths, shades, gaps and sizes of fonts below, are chosen by eye.
+# These, and widths, shades, gaps, sizes of fonts and the least size of a tile below, are chosen by eye.
 _SUPERSAMPLING = 3  # lines are drawn so many times as large, since Pillow does not anti-alias them
 _LEAST_OPACITY, _OPAQUE_SCORE = 0.4, 0.6  # at the least score drawn; score from which joints are opaque
 _HALO: Colour = (0, 0, 0)  # around bones and joints, so that they are seen on any picture
@@ -285,6 +285,7 @@ class Font:
 
     @property
     def _ascent(self) -> int:
+        """Pixels from the top of a line to the line that letters stand on."""
         return int(self.faces[0].getmetrics()[0])
 
     def _runs(self, text: str) -> Iterator[tuple[str, ImageFont.FreeTypeFont]]:

@@ -39,8 +39,7 @@ def autocast_of(precision: Precision, device: torch.device) -> AbstractContextMa
     if device.type == "cuda":
         capable = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Emulated, bfloat16 is many times slower than float32; and on a CPU that has it, sums are less exact than what
-        # the same run gave before. So only `bfloat16` asks for it.
+        # Whatever a CPU has, `auto` is float32 there: figures of one recipe do not depend on the machine.
         capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         if precision == "auto":
             return nullcontext()
