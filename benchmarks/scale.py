@@ -74,7 +74,7 @@ class FromVideo(Make):
 pipeline = Pipeline(stages=(Fetch(), FromVideo(seconds=SECONDS)))
 """
 SLEEP_SECONDS = 0.06
-"""Of a row, more than the 0.05 s that a call of several rows may take (``_CALL_SECONDS`` of posecap.run.ray_actors)."""
+"""Of a row, more than the 0.05 s that a call of several rows may take (``_CALL_SECONDS`` of posecap.run.pool)."""
 ROWS = 400, 3200
 """Of the two builds on Ray from which a row's share follows. These sizes and the next ones are our choice: the larger
 is at least four times the smaller, so that the difference is far above what one run differs from the next, and

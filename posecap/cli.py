@@ -56,6 +56,7 @@ def _renamed(arguments: Sequence[str]) -> Sequence[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """The parser of all commands, each of which sets the function that runs it."""
     parser = argparse.ArgumentParser(
         prog="posecap",
         description="From a list of videos to a dataset of synchronized video, skeleton and text.",

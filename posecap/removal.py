@@ -25,7 +25,7 @@ from posecap.verify import DAMAGED_FOLDER
 from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, remove_previews
 
 _SHOWN = 5
-"""Leftovers that a message names."""
+"""Leftovers that a message names; it says how many more there are."""
 
 
 class RemovalError(ValueError):
@@ -150,7 +150,7 @@ def _sources_of(dataset: Dataset, storage: Storage, uri: str) -> list[str]:
 
 
 def _indexes(dataset: Dataset, storage: Storage, columns: list[str]) -> Iterator[tuple[PartName, Any]]:
-    """The index of every part that has one, removed clips included."""
+    """The index of every part that has one, removed clips included. Raises ShardError for one that is damaged."""
     for part in committed(storage):
         try:
             yield part, dataset.part_index(part, columns)
@@ -211,6 +211,7 @@ class _Targets:
         return indexes
 
     def _found_in(self, table: Any) -> list[str]:
+        """Keys of the clips of an index that are to be removed."""
         keys, sources = (pa.array(sorted(names), pa.string()) for names in (self.keys, self.sources))
         found = pc.or_(pc.is_in(table["key"], value_set=keys), pc.is_in(table["source_id"], value_set=sources))
         listed: list[str] = table["key"].filter(found).to_pylist()

@@ -39,6 +39,9 @@ class _UltralyticsTracker(Engine, ABC):
         track_buffer_seconds: a track that is not seen for longer is closed. The package counts frames; their number
             follows from the clip's frame rate. 1 second is the package's 30 frames at 30 frames a second.
         fewest_frames: tracks seen in fewer frames are dropped.
+
+    Defaults are the package's own (``bytetrack.yaml``, ``botsort.yaml``), but ``fewest_frames``, which it does not
+    have: 3 is our choice, against detections that flicker.
     """
 
     packages: ClassVar[tuple[str, ...]] = ("ultralytics", "lap", "opencv-python")
@@ -55,6 +58,7 @@ class _UltralyticsTracker(Engine, ABC):
     fewest_frames: int = 3
 
     def load(self) -> None:
+        """Import the package. Raises ModuleNotFoundError where it, or ``lap``, is not installed."""
         ensure_ultralytics("lap")
 
     def track(

@@ -145,7 +145,8 @@ def execute_each(
 
 
 def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, storing: Storing | None) -> ItemResult:
-    """
+    """:func:`execute` of an item, without a second attempt.
+
     Raises:
         _StaleRowError: the stored results of a row cannot be used; nothing is left of what was done.
     """
@@ -258,6 +259,7 @@ def _read_results(item: StoredRow, staging: Staging) -> RowResults:
 
 
 def _delete_temporary(item: Any, result: ItemResult) -> None:
+    """Delete the file of a temporary video, unless it is among the outputs; nothing for what is no such video."""
     if not isinstance(item, Video) or item.keeping != "temporary":
         return
     if not any(isinstance(output, Video) and output.path == item.path for output in result.outputs):

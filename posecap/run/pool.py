@@ -84,11 +84,11 @@ class Load:
 
 
 _CALL_SECONDS = 0.05
-"""Longest time that several tasks that a worker is given at once should take, by what the last ones took. A free
-choice: much more than the millisecond that a call of a Ray actor costs, and little enough that no worker waits for
+"""Longest time that several tasks that a worker is given at once should take, by what the last ones took. Our choice:
+much more than the millisecond that a call of a Ray actor costs, and little enough that no worker waits for
 another at the end of a part."""
 _TASKS_PER_CALL = 16
-"""At most; a free choice: a call's own cost is then small beside what each row costs the driver anyway."""
+"""At most. Our choice: a call's own cost is then small beside what each row costs the driver anyway."""
 _DECAY = 0.9
 """By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""
 
@@ -159,9 +159,10 @@ NodeState = Literal["used", "drained", "lost", "left_out"]
 """See :class:`NodeChange`."""
 
 UNDECIDED_AT_MOST = 8
-"""Rows that may wait for a second answer before their node is held. This and the numbers below are free choices."""
+"""Rows that may wait for a second answer before their node is held. This and the numbers below are our choice, as small
+as they can be without a node being judged by chance: each row that fails on a sick node is done twice."""
 _REMEMBERED = 20
-"""Latest rows of a node by which it is judged."""
+"""Latest rows of a node by which it is judged: of so many, a node that became sick or well is told within some rows."""
 _OVERRULED_AT_LEAST = 4
 _OVERRULED_SHARE = 0.5
 _TIMES_THE_OTHERS = 2.0
@@ -272,6 +273,7 @@ class Health:
                 self._count_doubt(node, -1)
 
     def _count_doubt(self, node: str, change: int) -> None:
+        """One row in doubt more or less, within its bounds."""
         self._in_doubt[node] = min(_REMEMBERED, max(0, self._in_doubt[node] + change))
 
     def returned(self, node: str) -> None:

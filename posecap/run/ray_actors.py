@@ -26,12 +26,13 @@ from posecap.run.ray_cluster import Node
 from posecap.types import Video
 
 _DOWNLOADS_PER_NODE = 2
-"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs. A free choice."""
+"""At least, on each node, of items at once for a segment that needs neither CPUs nor GPUs. Our choice: one is then
+fetched while another waits for its host."""
 _QUEUED_PER_THREAD = 1
 """Enough that no thread is idle between two calls; more would be lost with the process, and start over."""
 _LOADS_AT_MOST = 4
-"""Processes of an actor that may die one after the other while they load its engines; a free choice. Engines that raise
-an error are not loaded again."""
+"""Processes of an actor that may die one after the other while they load its engines. Our choice: a node short of
+memory may kill one or two by chance. Engines that raise an error are not loaded again."""
 
 
 class _Worker:
