@@ -35,7 +35,7 @@ State = Literal["good", "note", "missing"]
 """``missing`` stands in the way of a build by the pipeline that was asked about; ``note`` does not."""
 
 _LOW_DISK_BYTES = 5 * 10**9
-"""Below it a folder gets a note. A free choice: the demo writes 20 MB, and a thousand clips with video some 2 GB."""
+"""Below it a folder gets a note. Our choice: the demo writes 20 MB, and a thousand clips with video some 2 GB."""
 _SHARED_MEMORY_BYTES = 1 << 30
 """Below it Ray keeps its objects in /tmp instead and warns: docs of Ray, "object_store_memory"; containers start with
 64 MB unless ``--shm-size`` is given."""
@@ -105,6 +105,7 @@ def show(findings: Sequence[Finding], console: Console) -> None:
 
 
 def _machine() -> Iterator[Finding]:
+    """Versions, cores and memory."""
     system = f"{platform.system()} {platform.machine()}"
     yield Finding(about="posecap", state="good", says=f"{__version__}, Python {platform.python_version()}, {system}")
     memory = _memory_bytes()
@@ -201,6 +202,7 @@ def _weights(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
+    """GPUs that torch sees; a note where there is a driver and torch sees none."""
     import torch
 
     build = f"torch {torch.__version__}"
@@ -219,6 +221,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _ray() -> Iterator[Finding]:
+    """Whether Ray is installed, and has shared memory."""
     version = _version("ray")
     if version is None:
         remedy = "pip install 'posecap[build]'; without it: posecap build --runner local"
@@ -247,6 +250,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _environment() -> Iterator[Finding]:
+    """Variables that are set, and whether packages have an environment of their own."""
     says = [f"{name}={os.environ[name]}" for name in _VARIABLES if os.environ.get(name)]
     says += [f"{name} is set" for name in _SECRET_VARIABLES if os.environ.get(name)]
     if says:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _BLOCK_BYTES = 1 << 20
-"""Of small writes that are collected before they are hashed and written: a free choice."""
+"""Of small writes that are collected before they are hashed and written. Our choice: far above what a call of the
+system costs, and little memory for each open file."""
 _PREFIX = "posecap-scratch-"
 """Of scratch folders' names, before the number of their process."""
 _LOCK = "in-use"
@@ -66,6 +67,7 @@ def parse_json(content: str | bytes) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key is repeated."""
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(key for key, _ in pairs)
@@ -222,7 +224,11 @@ def make_folder(folder: Path) -> None:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file a second name, which nothing has yet, without reading it; copy it where the disk knows no links."""
+    """Give a file a second name, which nothing has yet, without reading it; copy it where the disk knows no links.
+
+    Raises:
+        OSError: neither is possible, or the disk is full.
+    """
     try:
         os.link(source, target)
     except OSError:
@@ -312,6 +318,10 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at ``path`` in the block; waits while another thread or process holds it.
 
     The kernel releases it when the process ends, however it ends.
+
+    Raises:
+        OSError: the file cannot be created, or its file system has no locks.
+        ModuleNotFoundError: the system is not a POSIX one.
     """
     import fcntl  # only a build locks: datasets are read where there is no such module, too
 

@@ -30,9 +30,10 @@ from posecap.types import PartName, Sample
 from posecap.verify import check_sample
 
 MAX_GROUP_BYTES = 1 << 30
-"""Of a row group before compression, thirty times what posecap writes: a free bound on memory."""
+"""Of a row group before compression, thirty times what posecap writes: our bound on memory."""
 _PART_BYTES, _PART_SAMPLES = 256 << 20, 10_000
-"""Of a part's arrays, about, and its samples, at most: free choices."""
+"""Of a part's arrays, about, and its samples, at most. Our choice: a file of a size that is copied and read at once,
+and a sidecar of some MB."""
 _TOLERANCE_SECONDS = 0.05
 """How far frames may lie outside of a clip's span: as `posecap verify` has it."""
 

@@ -23,7 +23,7 @@ from posecap.shards.paths import ARRAYS
 from posecap.shards.serialization import ColumnsRow, columns_record_batch
 
 _GROUP_BYTES = 32 << 20
-"""Of a row group's arrays and facts, about, before compression: what a reader holds at once. A free choice."""
+"""Of a row group's arrays and facts, about, before compression: what a reader holds at once. Our choice."""
 
 
 def write(clips: Clips, file: BinaryIO) -> int:

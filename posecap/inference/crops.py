@@ -15,7 +15,7 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels, TrackedClip, Tracks
 
 _MARGIN = 0.15
-"""Added to each side of the people's region, as a share of its length. A free choice: what hands hold is then seen."""
+"""Added to each side of the people's region, as a share of its length. Our choice: what hands hold is then seen."""
 _MIN_PIXELS = 32
 """Least width and height of the people's region: models refuse less than a patch (Qwen2-VL's has 28)."""
 
@@ -116,7 +116,8 @@ class TopDownEstimator(Engine):
 
     @property
     @abstractmethod
-    def layout(self) -> str: ...
+    def layout(self) -> str:
+        """Name of the layout of the joints that the network gives."""
 
     def estimate(self, frames_THW3: Pixels, tracks: Tracks) -> Floats:
         """Joints (M, T, J, 3) float32 in pixels of the given frames + score, zeros where a person is not seen.
@@ -134,7 +135,8 @@ class TopDownEstimator(Engine):
 
     @property
     @abstractmethod
-    def _batches(self) -> Batches: ...
+    def _batches(self) -> Batches:
+        """Divides crops into batches, and halves them when memory runs out."""
 
     @abstractmethod
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[Any]:

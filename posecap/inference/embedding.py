@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 _SENTENCES_ON_GPU = 256
-"""In a batch, where the engine names no number: a free choice."""
+"""In a batch, where the engine names no number. Our choice: halved when memory runs out."""
 # Of ViCLIP's cleaning: see :func:`clean_caption`.
 _DROPPED = re.compile(r"""[,.'!?"()*#:;~]""")
 _SPACES = re.compile(r"\s{2,}")
@@ -42,7 +42,7 @@ class EmbeddingCache:
     """Vectors (D,) of sentences computed before, since captions of a dataset repeat its class names.
 
     It holds at most ``max_size`` sentences: new ones that do not fit beside those that it holds replace them all.
-    Threads may share one. 10,000 vectors of 768 numbers take 31 MB; a free choice.
+    Threads may share one. The default is our choice: 10,000 vectors of 768 numbers take 31 MB.
     """
 
     def __init__(self, max_size: int = 10_000) -> None:
@@ -129,9 +129,11 @@ class ClipEmbedder(Engine):
         """One L2-normalised (D,) float32 per text, all computed at once."""
 
     def _rows(self, vectors: Sequence[Floats]) -> Floats:
+        """(N, D) of vectors (D,); (0, D) of none."""
         return np.array(vectors, np.float32).reshape(len(vectors), self.dimension)
 
     def _batches(self, on_gpu: int) -> Batches:
+        """Batches of ``batch``; where that is None, of ``on_gpu`` on a GPU and of 1 on a CPU."""
         return Batches(self.batch or (on_gpu if self._device.type == "cuda" else 1))
 
     @cached_property
