@@ -29,7 +29,7 @@ from posecap.types import Clip, Floats, Media, Pixels, Seconds, SkeletonClip, Sp
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """The most that one download may take: bytes of the file, and seconds with all attempts and waits included. The
-    defaults, 2 GiB and ten minutes, are free choices.
+    defaults, 2 GiB and ten minutes, are our choice: an hour of video at 4 Mbit/s, over a line of 30 Mbit/s.
 
     Raises:
         ValueError: one of them is not above 0.
@@ -65,7 +65,9 @@ class Named(Protocol):
     """What every engine has: the name that reports and sidecars record."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the engine and of the model where it has several, without paths and without secrets."""
+        ...
 
 
 @runtime_checkable

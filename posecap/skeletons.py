@@ -24,7 +24,7 @@ BONE_FACTOR = 1.5
 BONE_SLACK = 0.05
 SWAP_FACTOR = 0.5
 JUMP_SECONDS = 0.25
-"""These four are explained by :func:`measure`. They are free choices: they define measures, which compare clips."""
+"""These four are explained by :func:`measure`. They are our choice: they define measures, which compare clips."""
 _MOTION_QUANTILE = 0.9
 """See :func:`own_motion`."""
 _DIGITS = 6
@@ -64,7 +64,8 @@ def similarity(joints_J3: Floats, reference_J3: Floats, box_4: Floats, *, least_
     Args:
         joints_J3, reference_J3: (x, y, score), pixels, one layout.
         box_4: the reference's box (x0, y0, x1, y1); its area, 1 square pixel at least, is the person's scale.
-        least_score: joints below it on either side do not count, as their place is a guess.
+        least_score: joints below it on either side do not count, as their place is a guess. 0.1 is our choice, half of
+            the score from which joints count elsewhere.
 
     Source: COCO keypoint evaluation, ``exp(-d² / (2·area·(2σ)²))``, the mean over joints. Skeletons of 17 joints are
     taken for ``coco17`` and use COCO's σ of each joint; all others use one σ for all joints.
@@ -269,4 +270,5 @@ def _mean_step(before_TJ3: Floats, after_TJ3: Floats) -> Doubles:
 
 
 def _rounded(value: float | np.floating) -> float:
+    """To :data:`_DIGITS` decimals."""
     return round(float(value), _DIGITS)

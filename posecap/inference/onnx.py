@@ -90,6 +90,7 @@ class _Interpolation:
 
 
 def _interpolation(coordinates: Coordinates, size: int, outside: Outside) -> _Interpolation:
+    """Of coordinates along an axis of ``size`` pixels. Beyond it the weights are 0, with ``edge`` those of the edge."""
     floor = np.floor(coordinates)
     low = floor.astype(np.intp)
     high_weight = (coordinates - floor).astype(np.float32)
@@ -101,6 +102,8 @@ def _interpolation(coordinates: Coordinates, size: int, outside: Outside) -> _In
 
 
 def _interpolate(lines: Pixels | Floats, weights: _Interpolation, *, axis: Literal[0, 1]) -> Floats:
+    """The picture (H, W, 3) at the coordinates along one axis, the other as it was."""
+
     def part(index: NDArray[np.intp], weight: Floats) -> Floats:
         taken: Floats = np.take(lines, index, axis=axis).astype(np.float32, copy=False)
         taken *= weight[:, None, None] if axis == 0 else weight[None, :, None]
@@ -115,6 +118,7 @@ class OnnxNetwork:
     """A network with one input of images and named outputs.
 
     Args:
+        batch: most images at once. 64 is our choice; results do not depend on it.
         otherwise: (height, width) of the images that a file exported for any size is given; None refuses such files
             when their size is asked for.
 
@@ -290,6 +294,7 @@ class OnnxGraph:
         return b"".join((_number(1, _IR_VERSION), _message(7, graph), _message(8, _number(2, _OPSET))))
 
     def _constant(self, values: Floats) -> str:
+        """Add an array (TensorProto: dims, data_type, raw_data, name), and return its name."""
         name = f"constant{len(self._constants)}"
         shape = b"".join(_number(1, side) for side in values.shape)
         raw = _message(9, np.ascontiguousarray(values, "<f4").tobytes())
@@ -297,6 +302,7 @@ class OnnxGraph:
         return name
 
     def _node(self, operator: str, inputs: Sequence[str], attributes: dict[str, int | list[int]]) -> str:
+        """Add an operator (NodeProto: input, output, op_type, attribute), and return the name of its result."""
         result = f"value{len(self._nodes)}"
         names = b"".join(_message(1, name.encode()) for name in inputs)
         described = b"".join(_message(5, _attribute(*attribute)) for attribute in attributes.items())
@@ -305,6 +311,7 @@ class OnnxGraph:
 
 
 def _attribute(name: str, value: int | list[int]) -> bytes:
+    """An AttributeProto of a number or of numbers (name, i or ints, type)."""
     if isinstance(value, int):
         return b"".join((_message(1, name.encode()), _number(3, value), _number(20, _ATTRIBUTE_INT)))
     numbers = b"".join(_number(8, number) for number in value)
@@ -312,16 +319,19 @@ def _attribute(name: str, value: int | list[int]) -> bytes:
 
 
 def _value_info(name: str, shape: Sequence[int]) -> bytes:
+    """A ValueInfoProto of a float32 tensor of that shape."""
     dimensions = b"".join(_message(1, _number(1, side)) for side in shape)
     tensor = _number(1, _FLOAT) + _message(2, dimensions)
     return _message(1, name.encode()) + _message(2, _message(1, tensor))
 
 
 def _message(field: int, content: bytes) -> bytes:
+    """A field of protocol buffers that holds bytes, a text or a message."""
     return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(len(content)) + content
 
 
 def _number(field: int, value: int) -> bytes:
+    """A field of protocol buffers that holds an integer of 0 or more."""
     return _varint(field << 3 | _VARINT) + _varint(value)
 
 

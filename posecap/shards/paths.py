@@ -19,6 +19,8 @@ ARRAYS: Final = {"joints": "<f4", "pts": "<f8", "video": "<f4", "text": "<f4"}
 MEMBERS: Final = {**{name: f"{name}.npy" for name in ARRAYS}, "txt": "txt", "json": "json"}
 """Member names and the endings of their files, ``{key}.{ending}``, in tar order."""
 
+# Bounds on what is read of a dataset that may come from anybody: our choice, each far above what a build of the size
+# that `posecap plan` advises writes, and below what would fill the memory of a machine that trains.
 MAX_MEMBER_BYTES: Final = 1 << 30
 """Largest member of a tar that is read; larger ones are not written either."""
 MAX_FACTS_BYTES: Final = 16 << 20
@@ -33,7 +35,7 @@ TOMBSTONES: Final = "tombstones.json"
 DATASET_FILES: Final = ("plan.parquet", "ledger.sqlite", DATASET_LIST)
 """A folder that has one of these files, or a committed part, is taken for a dataset."""
 MOST_NAMED: Final = 8
-"""Datasets that a message lists by name."""
+"""Datasets that a message lists by name; it says how many more there are."""
 
 # Keys of samples, names of parts, and paths of sidecars.
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -92,18 +94,22 @@ def sidecar_path(part: PartName) -> str:
 
 
 def tar_path(part: PartName) -> str:
+    """The tar of arrays, captions and facts."""
     return f"data/{part.split}/{part.stem}.tar"
 
 
 def video_path(part: PartName) -> str:
+    """The tar of the clips as mp4; there is none where the manifest stores no video."""
     return f"data/{part.split}/{part.stem.replace('pose', 'video', 1)}.tar"
 
 
 def columns_path(part: PartName) -> str:
+    """The same arrays and facts as an Arrow file, to be mapped into memory."""
     return f"data/{part.split}/{part.stem}.columns"
 
 
 def index_path(part: PartName) -> str:
+    """The Parquet table with a row for each sample."""
     return f"index/{part.split}-{part.number:05d}.parquet"
 
 
@@ -143,6 +149,7 @@ def committed(location: Location, split: str | None = None) -> list[PartName]:
 
 
 def _sidecars(storage: Storage) -> Iterator[PartName]:
+    """Parts of which a storage lists a sidecar under its proper name, in the order in which it lists them."""
     for file in storage.list("data"):
         found = _SIDECAR.fullmatch(file.name)
         part = PartName(found[1], int(found[2])) if found else None

@@ -59,6 +59,11 @@ def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _read_header(written: bytes) -> tuple[str, tuple[int, ...]]:
+    """dtype and shape of an npy header, magic bytes and length included.
+
+    Most headers of a dataset are among few (shapes repeat), so they are read once. Raises ShardError for one that
+    :func:`npy_header` would not write.
+    """
     found = _WRITTEN.fullmatch(written[len(_MAGIC) + 2 :])
     if found is None:
         raise ShardError("npy header is not one that posecap writes")
@@ -408,6 +413,7 @@ class ColumnsWriter:
             self._flush()
 
     def close(self) -> None:
+        """Write the last batch and the footer; raises as the class does."""
         self._flush()
         self._file.close()
 
@@ -503,6 +509,7 @@ class ColumnsBatch:
         return sample_of(self.keys[row], arrays, read_facts(self.facts(row)))
 
     def _lengths(self, name: str) -> list[int]:
+        """How many values each row's array has."""
         return np.diff(self._bounds[name]).tolist()
 
 

@@ -37,7 +37,8 @@ Kind = Literal["number", "text", "texts", "condition", "None"]
 MORE_NAMES: Final = {"people": "M", "frames": "T", "joints": "J", "seconds": "end_seconds - start_seconds"}
 """Names that conditions know besides the columns, and what they stand for."""
 MOST_CHARACTERS: Final = 1 << 16
-"""Of a condition: room for a list of some thousand labels. A free bound, as are the two below."""
+"""Of a condition: room for a list of some thousand labels. This and the two below bound what a condition from anybody
+may cost; they are our choice."""
 _MOST_NESTED: Final = 40
 _MOST_PARTS: Final = 2000
 """Comparisons, computations and the like in one condition; values of lists do not count."""
@@ -136,6 +137,7 @@ class _Reader:
         self._parts = 0
 
     def clauses(self) -> list[tuple[str, _Part]]:
+        """What ``and`` combines at the top, each with its text."""
         if not self._text:
             raise WhereError(f"where: an empty condition; write one such as {_EXAMPLE}")
         try:
@@ -181,18 +183,21 @@ class _Reader:
         raise self._error(node, f"this is not understood; write conditions such as {_EXAMPLE}")
 
     def _truth(self, node: ast.expr, depth: int) -> _Part:
+        """A part that is true or false; ``depth`` counts the parts around it."""
         part = self._part(node, depth)
         if part.kind != "condition":
             raise self._error(node, f"this {part.kind} is neither true nor false; compare it, as in coverage >= 0.8")
         return part
 
     def _number(self, node: ast.expr, depth: int) -> _Part:
+        """A part that is a number."""
         part = self._part(node, depth)
         if part.kind != "number":
             raise self._error(node, f"this {part.kind} cannot be computed with; only numbers can")
         return part
 
     def _constant(self, node: ast.Constant) -> _Part:
+        """A number, a text or None."""
         value = node.value
         if value is None:
             return _Part("None", lambda table: pa.scalar(None))
@@ -211,6 +216,7 @@ class _Reader:
         raise self._error(node, "values are numbers, texts in quotes and None")
 
     def _name(self, node: ast.Name) -> _Part:
+        """A column, or what another name stands for."""
         name = node.id
         if name == "seconds":
             return _made("number", pc.subtract, _column("end_seconds"), _column("start_seconds"))
@@ -232,6 +238,7 @@ class _Reader:
         return _made("condition", lambda *values: reduce(pc.and_kleene, values), *links)
 
     def _link(self, node: ast.expr, left: ast.expr, operator: ast.cmpop, right: ast.expr, depth: int) -> _Part:
+        """One comparison of two values; ``node`` is the chain that it is of, for messages."""
         one = self._part(left, depth)
         if isinstance(operator, ast.In | ast.NotIn):
             found = self._membership(node, one, right, depth)
@@ -249,6 +256,7 @@ class _Reader:
         return _made("condition", _ORDERS[type(operator)], one, other)
 
     def _check_equal_kinds(self, node: ast.expr, one: _Part, other: _Part, also: Sequence[Kind] = ()) -> None:
+        """Check that both are numbers or both texts; one of them may be of a kind in ``also``."""
         kinds = {one.kind, other.kind}
         if "texts" in kinds:
             raise self._error(node, "several texts are compared by `in` only, as in 'row' in caption_origins")
@@ -257,6 +265,7 @@ class _Reader:
             raise self._error(node, f"{one.kind} cannot be compared with {other.kind}{remedy}")
 
     def _membership(self, node: ast.expr, one: _Part, right: ast.expr, depth: int) -> _Part:
+        """``one in right``: a column in a list of values, or a text in a column."""
         if not isinstance(right, ast.List | ast.Tuple | ast.Set):
             other = self._part(right, depth)
             if one.kind != "text" or one.columns or other.kind not in ("text", "texts") or not other.columns:
@@ -277,19 +286,23 @@ class _Reader:
         return _made("condition", lambda found: pc.is_in(found, value_set=plain), one)
 
     def _segment(self, node: ast.AST) -> str:
+        """The text of a part."""
         return ast.get_source_segment(self._text, node) or ""
 
     def _error(self, node: ast.expr, problem: str) -> WhereError:
+        """An error that names where the part begins, its text, and the problem."""
         before = self._text.encode()[: node.col_offset].decode(errors="replace")
         return WhereError(f"where: character {len(before) + 1}, {_cut(self._segment(node))}: {problem}")
 
 
 def _made(kind: Kind, function: Callable[..., Any], *operands: _Part) -> _Part:
+    """A part that applies a function of Arrow to what its operands give."""
     columns = frozenset().union(*(operand.columns for operand in operands))
     return _Part(kind, lambda table: function(*(operand.of(table) for operand in operands)), columns)
 
 
 def _column(name: str) -> _Part:
+    """A column of the index; numbers as float64."""
     kind = _KNOWN[name]
     if kind == "number":
         return _Part(kind, lambda table: pc.cast(table[name], pa.float64()), frozenset({name}))
