@@ -68,8 +68,10 @@ class LoopConfig:
     An epoch is a pass over all clips of the data. A step is one of the optimiser: over ``accumulate`` batches of
     ``batching.size`` clips on each process, and over fewer at the end of an epoch. ``device`` is a name of torch's, or
     ``auto``: a GPU if there is one. ``precision`` ``auto`` is bfloat16 for the encoder on a GPU that has it and float32
-    elsewhere; the losses are float32 always. ``compile`` ``on`` compiles the encoders by ``torch.compile``. ``workers``
-    are threads of each process that gather batches (0: the training thread does).
+    elsewhere; the losses are float32 always. ``compile`` ``on`` compiles the encoders by ``torch.compile``;
+    ``graphs`` also records them as CUDA graphs, which spares a GPU the wait for each of two thousand kernels to be
+    started (docs/results/gpu.md), and takes one batch a step. Either takes a minute or more before the first step.
+    ``workers`` are threads of each process that gather batches (0: the training thread does).
 
     A checkpoint is written every ``checkpoint_steps`` steps and after every epoch. The newest ``keep`` of them stay,
     and the best: that of the epoch with the lowest mean training loss since the first clustering. Metrics are logged at
@@ -83,7 +85,7 @@ class LoopConfig:
     which the command line completes by ``--from``. With ``scratch``, ``start_from`` is not used.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or ``graphs`` with several batches a step.
     """
 
     epochs: int = 65
@@ -93,7 +95,7 @@ class LoopConfig:
     accumulate: int = 1
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: Literal["off", "on"] = "off"
+    compile: Literal["off", "on", "graphs"] = "off"
     workers: int = 1
     checkpoint_steps: int = 500
     keep: int = 2
@@ -105,6 +107,11 @@ class LoopConfig:
                 raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
         if self.seed < 0 or self.workers < 0:
             raise ValueError(f"seed and workers are at least 0, not {self.seed} and {self.workers}")
+        if self.compile == "graphs" and self.accumulate > 1:
+            # The gradients of a batch are outputs of its graph, which the next batch's run overwrites.
+            raise ValueError(
+                f"compile=graphs takes accumulate=1, not {self.accumulate}; set compile=on, or a larger batch"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,8 +93,10 @@ class DistributedContext:
         sending them while others are computed gains little; accumulated batches send once; and UNIK's unused bias,
         which never gets a gradient, is simply not among them.
         """
+        if self.world == 1:
+            return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.world == 1 or not gradients:
+        if not gradients:
             return
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
         dist.all_reduce(flat)
@@ -142,7 +144,7 @@ def distributed_context(device: str) -> DistributedContext:
             LOCAL_RANK; a numbered GPU such as ``cuda:1`` is taken as it is, by all of them.
 
     Raises:
-        ValueError: a GPU is named, and torch finds none.
+        ValueError: a GPU is named, and torch finds none, or none for each process of this machine.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = str(device_of(device))
@@ -151,7 +153,13 @@ def distributed_context(device: str) -> DistributedContext:
     if world == 1:
         return DistributedContext(device=torch.device(device))
     if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        number, found = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if number >= found:
+            raise ValueError(
+                f"process {number} of this machine, counted from 0, has no GPU of its own: torch finds {found}; start "
+                "as many processes as there are GPUs (torchrun --nproc-per-node), or set loop.device=cpu"
+            )
+        device = f"cuda:{number}"
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")

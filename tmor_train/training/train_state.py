@@ -6,13 +6,13 @@ does what the first would have done, to the last bit on a CPU.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tmor_train import legacy
 from tmor_train.backbones import FEATURES, Backbone
@@ -25,7 +25,7 @@ from tmor_train.encoder import EMA
 from tmor_train.losses.queue import Entries
 from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext, encoder_for, method_of
 from tmor_train.methods.tmor import Objective
-from tmor_train.training.config import PretrainConfig
+from tmor_train.training.config import LoopConfig, PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of
 from tmor_train.training.optimizer import Optimizer
 from tmor_train.training.representation_metrics import step_metrics
@@ -78,9 +78,7 @@ class TrainState:
         self.cluster_of: Tensor | None = None
         self.step = 0
         self._generator = torch.Generator(distributed.device)
-        compiled = config.loop.compile == "on"
-        self._encode = torch.compile(self.encoder) if compiled else self.encoder
-        self._encode_key = torch.compile(self.ema.module) if compiled else self.ema.module
+        self._encode, self._encode_key = (_compiled(one, config.loop) for one in (self.encoder, self.ema.module))
 
     @property
     def objective(self) -> Objective:
@@ -112,8 +110,9 @@ class TrainState:
             NonFiniteError: the loss or its gradient is NaN or infinite; nothing but running statistics of batch norms
                 has changed.
         """
-        self.encoder.train()
-        self.ema.train()
+        for module in (self.encoder, self.ema):
+            if not module.training:  # setting it in each of 300 modules takes a millisecond
+                module.train()
         self.optimizer.zero_grad(lr_ratio=lr_ratio)
         fresh: list[tuple[Entries, ...]] = []
         total = torch.zeros((), device=self.distributed.device)
@@ -138,6 +137,10 @@ class TrainState:
         # Dropout draws from torch's own generator, views from another one. Set anew each time, none has to be saved.
         torch.manual_seed(seed_of(seed, _DROPOUT, self.step, number, rank))
         self._generator.manual_seed(seed_of(seed, _VIEWS, self.step, number, rank))
+        if self.config.loop.compile == "graphs":
+            # Forwards and backward of a batch belong together: what CUDA graphs wrote for the batch before may be
+            # overwritten from now on, and what they write for this one may not until the next.
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         context = StepContext(
             view=self.view,
             encode=self._encode,
@@ -277,6 +280,14 @@ class TrainState:
         except RuntimeError as error:
             raise ValueError(f"the encoder of the checkpoint does not fit that of the recipe: {error}") from error
         return self.method.load_pretrained(state["objective"])
+
+
+def _compiled(encoder: nn.Module, loop: LoopConfig) -> Callable[..., Any]:
+    """The encoder as ``loop.compile`` says."""
+    if loop.compile == "off":
+        return encoder
+    compiled: Callable[..., Any] = torch.compile(encoder, mode="reduce-overhead" if loop.compile == "graphs" else None)
+    return compiled
 
 
 def with_directions(embeddings_ND: Tensor) -> Tensor:

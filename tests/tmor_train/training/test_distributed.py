@@ -93,7 +93,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     out = tmp_path_factory.mktemp("two")
     built.build(out / "shards", {PartName("train", 0): built.samples(8, people=1, frames=6)})
     changes = [f"data.shards={out / 'shards'}", "batching.last=drop", "batching.size=2", "clusters.first=1"]
-    changes += ["sampling.frames=6", "loop.epochs=2", "loop.workers=0"]
+    changes += ["sampling.frames=6", "loop.epochs=2", "loop.workers=0", "loop.device=cpu"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -133,6 +133,15 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"set loop\.device=cpu"):
         distributed_context("cuda")
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(1, 1).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"process 1 .* has no GPU of its own: torch finds 1; .*--nproc-per-node"):
+        distributed_context("auto")
 
 
 CPU = torch.device("cpu")
