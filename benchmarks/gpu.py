@@ -25,7 +25,7 @@ The sections:
 * ``clustering``: exact DBSCAN as after an epoch, of made-up embeddings (as in ``clustering.py``) of 256 numbers.
 * ``viclip``, ``yolo``, ``rtmpose``, ``vitpose``: networks alone on pictures that are on the device, and posecap's
   engines from numpy to numpy with everything that they do on the CPU. Weights are random, in the format that is
-  published: such figures are of speed only. ViTPose is transformers' class alone, for posecap has no engine of it.
+  published: such figures are of speed only.
 * ``chain``: decode → detect → pose → embed of one made-up video by one to several threads that share the models, as in
   a worker of a build; the models' share is the seconds that they take by themselves on decoded frames, divided by the
   seconds of the chain.
@@ -41,6 +41,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain as chained
@@ -658,21 +659,23 @@ def rtmpose(bench: Bench) -> Iterator[Figure]:
 
 
 def vitpose(bench: Bench) -> Iterator[Figure]:
-    from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
+    from posecap.engines.vitpose import ViTPose
+    from tests.random_weights import vitpose as random_vitpose
 
-    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    base = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
-    sizes = {"vitpose-base": base} if bench.scale.measured else {"vitpose-tiny": small}
-    for name, size in sizes.items():
-        backbone = VitPoseBackboneConfig(
-            image_size=[256, 192], patch_size=[16, 16], out_indices=[size["num_hidden_layers"]], **size
-        )
-        network = VitPoseForPoseEstimation(VitPoseConfig(backbone_config=backbone, num_labels=17)).eval()
-        network.to(bench.device, bench.half)
+    width, height = bench.scale.picture
+    with nullcontext() if bench.scale.measured else random_vitpose.tiny():
+        network = random_vitpose.network().to(bench.device, bench.half)
         with torch.inference_mode():
             for batch in bench.scale.crops:
                 run = partial(network, bench.pictures(batch, 256, 192).contiguous())
-                yield bench.rate(f"{name}, network, batch {batch}", run, batch, "people/s")
+                yield bench.rate(f"vitpose base-simple, network, batch {batch}", run, batch, "people/s")
+        weights = str(random_vitpose.write(bench.folder / "vitpose.safetensors"))
+        for batch in bench.scale.crops:
+            engine = ViTPose(weights_from=weights, batch=batch)
+            frames = _moving_pictures(width, height, max(1, batch // PEOPLE))
+            run = partial(engine.estimate, frames, standing_people(frames))
+            people = PEOPLE * len(frames)
+            yield bench.rate(f"vitpose base-simple, engine, batch {batch}", run, people, "people/s")
 
 
 def chain(bench: Bench) -> Iterator[Figure]:

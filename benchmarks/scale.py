@@ -161,8 +161,9 @@ def parsed(arguments: list[str] | None = None) -> Namespace:
     )  # fmt: skip
     of_nodes.add_argument("--gpus", type=int, default=1, help="(default: %(default)s)")
     of_nodes.add_argument(
-        "--gpu-frames-per-second", type=float, default=500.0,
-        help="of one GPU, detector, pose and vectors together; not measured, replace it (default: %(default)s)",
+        "--gpu-frames-per-second", type=float, default=70.0,
+        help="of one GPU, detector, pose and vectors together; one worker on an H200 (docs/results/gpu.md) "
+        "(default: %(default)s)",
     )  # fmt: skip
     of_store = parser.add_argument_group("assumed of the object store (S3 states both, for each prefix of names)")
     of_store.add_argument("--writes-per-second", type=float, default=3500.0, help="(default: %(default)s)")

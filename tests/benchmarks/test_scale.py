@@ -40,7 +40,7 @@ def test_requests_follow_from_three_builds(scale: ModuleType) -> None:
 
 
 def test_a_build_is_as_slow_as_its_slowest_resource(scale: ModuleType, pieces: Any) -> None:
-    options = scale.parsed([])
+    options = scale.parsed(["--gpu-frames-per-second", "500"])
     one = scale.estimate(pieces, options, clips=1_000_000, nodes=1, compute="cores")
     assert one.hours["downloads"] == pytest.approx(5e6 / 8 / 3600)
     assert one.hours["driver"] == pytest.approx(1000 / 3600)

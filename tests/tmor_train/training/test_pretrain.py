@@ -154,7 +154,8 @@ def test_the_best_checkpoint_is_the_best_since_the_first_clustering(config: Pret
 
 def test_it_learns(straight: Path) -> None:
     losses = [line["mv/loss"] + line["mt/loss"] for line in read_events(straight, "step")]
-    assert sum(losses[-3:]) < sum(losses[:3])
+    # The first step's loss is lower than those after it whatever is learned: nothing is in the queue yet.
+    assert sum(losses[-3:]) < sum(losses[1:4])
 
 
 def test_the_same_run_again_is_the_same_whatever_gathers_its_batches(
