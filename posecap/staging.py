@@ -30,6 +30,7 @@ from posecap.files import canonical_json, digest, parse_json
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
 from posecap.shards.extra import Added
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
+from posecap.shards.part import PackedSample
 from posecap.shards.paths import (
     EXTRA_FOLDER,
     MAX_MEMBER_BYTES,
@@ -143,7 +144,11 @@ class Staging:
         """Remove staging files, as far as this build wrote them: each is of rows of one part. Others, in which there
         may be rows of several parts, are left to :meth:`end`.
         """
-        self.storage.discard([name for name in dict.fromkeys(names) if name.startswith(self._name(""))])
+        self.storage.discard([name for name in dict.fromkeys(names) if self.wrote(name)])
+
+    def wrote(self, name: str) -> bool:
+        """Whether a file is one that this build has staged, by its name."""
+        return name.startswith(self._name(""))
 
     def end(self, *, kept: Iterable[str] = ()) -> None:
         """Remove the staging files of this build and those that it was given to keep, and none of another that has
@@ -351,7 +356,19 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
     Raises:
         ShardError: a file is missing or does not hold its sample any more.
     """
-    contents = _read(open_storage(location), chain.from_iterable(map(_ranges_of, staged)))
+    for one, members, mp4 in _read_members(open_storage(location), staged):
+        yield unpack(one.key, members, video_mp4=mp4)
+
+
+def _read_members(
+    storage: Storage, staged: Sequence[StagedSample]
+) -> Iterator[tuple[StagedSample, Mapping[str, memoryview], bytes | None]]:
+    """The members of the pose tar of each sample, by name and in their order, and its video.
+
+    Raises:
+        ShardError: as :func:`read_staged`.
+    """
+    contents = _read(storage, chain.from_iterable(map(_ranges_of, staged)))
     for one in staged:
         block, *videos = (memoryview(next(contents)) for _ in _ranges_of(one))
         mp4 = videos[0] if videos else None
@@ -364,7 +381,7 @@ def read_staged(location: Location, staged: Sequence[StagedSample]) -> Iterator[
             if hashed.hexdigest() != one.sha256:
                 raise ShardError(f"{one.pose.file}: reading back gives other bytes than were written; check the disk")
         # Nobody changes it any more, and a copy would take as long as writing it.
-        yield unpack(one.key, members_of(one.key, block), video_mp4=mp4)  # type: ignore[arg-type]
+        yield one, members_of(one.key, block), mp4  # type: ignore[misc]
 
 
 def read_additions(location: Location, staged: Sequence[StagedSample]) -> Iterator[tuple[str, Added]]:
@@ -640,8 +657,18 @@ class WritePart(Stage):
         if not self.staging.is_visible():
             raise TransientError(OUTPUT_NOT_VISIBLE, f"this machine does not see {storage.location}")
         write_preview(storage, item.part, [self._thumbnail(staged) for staged in item.samples])
-        samples = read_staged(storage, item.samples)
+        samples = self._samples(item.samples)
         yield write_files(storage, item.part, samples, record=item.record, results=item.results)
+
+    def _samples(self, staged: Sequence[StagedSample]) -> Iterator[Sample | PackedSample]:
+        """The samples, and the members of those that this build has staged, which need not be made again. An earlier
+        version of posecap may have written the others in another way."""
+        for one, members, mp4 in _read_members(self.staging.storage, staged):
+            sample = unpack(one.key, members, video_mp4=mp4)
+            if one.sha256 is not None and self.staging.wrote(one.pose.file):
+                yield PackedSample(sample, {name: (b"", member) for name, member in members.items()})
+            else:
+                yield sample
 
     def _thumbnail(self, staged: StagedSample) -> Thumbnail:
         found = staged.thumbnail

@@ -43,6 +43,14 @@ class PartFiles:
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class PackedSample:
+    """A sample and what :func:`posecap.shards.serialization.pack` has made of it, which is then not made again."""
+
+    sample: Sample
+    packed: Packed
+
+
 def write_part(
     location: Location,
     part: PartName,
@@ -76,7 +84,7 @@ def write_part(
 def write_files(
     location: Location,
     part: PartName,
-    samples: Iterable[Sample],
+    samples: Iterable[Sample | PackedSample],
     *,
     record: Mapping[str, Any],
     results: ResultsList | None = None,
@@ -100,8 +108,8 @@ def write_files(
         storage.remove_attempts(relative)
     with ExitStack() as stack:
         writer = _PartWriter(storage, part, record, stack)
-        for sample in samples:
-            writer.add(sample)
+        for one in samples:
+            writer.add(one)
         if results is not None and results.entries:
             write_results(storage, writer.file(paths.results_path(part)), results)
         written = writer.finish()
@@ -179,11 +187,12 @@ class _PartWriter:
     keys: set[str] = field(default_factory=set)
     columns: ColumnsWriter | None = None
 
-    def add(self, sample: Sample) -> None:
+    def add(self, given: Sample | PackedSample) -> None:
+        sample = given.sample if isinstance(given, PackedSample) else given
         if sample.key in self.keys:
             raise ShardError(f"part {self.part}: two samples have the key {sample.key}")
         self.keys.add(sample.key)
-        packed = pack(sample)
+        packed = given.packed if isinstance(given, PackedSample) else pack(sample)
         ranges = self._append(paths.tar_path(self.part), sample.key, packed)
         if sample.video_mp4 is not None:
             mp4 = {"mp4": (b"", memoryview(sample.video_mp4))}

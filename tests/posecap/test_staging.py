@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posecap.files import Written
 from posecap.pipeline import Segment
 from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute, execute_each
 from posecap.shards import PartFiles, ShardError, commit_part, read_sidecar, write_part
@@ -339,3 +340,25 @@ def test_where_a_shared_file_cannot_be_ended_no_row_of_it_is_staged(
     assert [(result.outputs, result.clips, result.machine_dependent) for result in results] == [([], [], True)] * 3
     assert {result.error and result.error.reason for result in results} == {OUTPUT_NOT_WRITABLE}
     assert staged_files(staging) == []
+
+
+def test_what_was_packed_when_it_was_staged_is_not_packed_again(
+    staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = made()
+    record = built.record(samples)
+    given = staged(staging, samples)
+
+    def again(sample: Sample) -> None:
+        raise AssertionError(sample.key)
+
+    monkeypatch.setattr("posecap.shards.part.pack", again)
+    (files,) = WritePart(staging)(WriteJob(part=PART, samples=given, record=record))
+    monkeypatch.undo()
+    write_part(tmp_path / "plain", PART, samples, record=record)
+    assert files.written == {
+        name: Written(entry["sha256"], entry["size_bytes"])
+        for name, entry in read_sidecar(tmp_path / "plain", PART)["files"].items()
+    }
+    of_another = replace(staging, build="another")  # as rows that an earlier version has staged: packed as now
+    assert [type(one) for one in WritePart(of_another)._samples(given)] == [Sample] * 3
