@@ -26,6 +26,7 @@ from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import DatasetInfo, listed_files, read_index_columns, write_summary
 from posecap.release.report import REPORT_FILE, Run, make_report
 from posecap.shards import write_dataset_list
+from posecap.shards.extra import read_extra_list
 from posecap.shards.paths import DATASET_LIST, MAX_DOCUMENT_BYTES
 from posecap.shards.sidecar import is_listed
 from posecap.storage import Location, open_storage
@@ -74,6 +75,7 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
         index=read_index_columns(storage),
         files=tuple(listed_files(storage)),
         audit=audit_recorded(storage),
+        extra={str(name): listed for name, listed in read_extra_list(storage).items()},
     )
     write_summary(storage, CARD_FILE, make_card(info))
     write_summary(storage, CROISSANT_FILE, make_croissant(info, published=run.ended.date()))

@@ -30,6 +30,11 @@ class DataConfig:
     is a Parquet file with the columns ``sentence`` and ``vector`` (text vectors), for sets whose captions have no
     vectors; None leaves vectors as they are. ``apart_from`` are folders or URLs of posecap datasets to be tested on:
     clips of ``shards`` that show footage of their ``test`` split, by signature, file and time, are left out.
+
+    ``video`` and ``text`` name the vectors of ``shards`` that skeletons are aligned with where these are extra members
+    (``video.viclip-l14``, ``text.minilm``; ``posecap add`` makes them); None takes the samples' own. ``captions`` are
+    the origins of the captions that are read, as ``("row", "label")``, also of captions that were added, for which
+    ``text`` must be a member that covers them; none reads the samples' own.
     """
 
     shards: tuple[str, ...] = ()
@@ -38,6 +43,9 @@ class DataConfig:
     folder: str = "datasets/skeletons"
     texts: str | None = None
     apart_from: tuple[str, ...] = ()
+    video: str | None = None
+    text: str | None = None
+    captions: tuple[str, ...] = ()
 
 
 class NoDataError(ValueError):
@@ -61,7 +69,7 @@ def motions_of(config: DataConfig) -> MotionSet:
         posecap.shards.ShardError, tmor_train.data.datasets.MissingFilesError: a dataset or a set's files are missing.
         posecap.shards.ShardError, tmor_train.data.datasets.DamagedFileError: they are damaged.
     """
-    parts = [_apart(read_shards(location, split=config.split), location, config) for location in config.shards]
+    parts = [_apart(_shards(location, config), location, config) for location in config.shards]
     parts += [_published(name, Path(config.folder)) for name in config.sets]
     if not parts:
         raise NoDataError(
@@ -69,6 +77,17 @@ def motions_of(config: DataConfig) -> MotionSet:
         )
     motions = combined(parts) if len(parts) > 1 else parts[0]
     return motions if config.texts is None else _with_texts(motions, Path(config.texts), config.folder)
+
+
+def _shards(location: str, config: DataConfig) -> MotionSet:
+    """The clips of a dataset, with the vectors and captions that are asked for; raises as :func:`motions_of`."""
+    return read_shards(
+        location,
+        split=config.split,
+        video=config.video or "read",
+        text=config.text or "read",
+        captions=config.captions,
+    )
 
 
 def _apart(motions: MotionSet, location: str, config: DataConfig) -> MotionSet:

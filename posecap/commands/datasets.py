@@ -389,6 +389,7 @@ def _make_descriptions_again(dataset: Storage) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from posecap.shards import Dataset, ShardError
+    from posecap.shards.extra_fields import extra_of
     from posecap.visualization.describe import describe
 
     if options.keys:
@@ -403,7 +404,8 @@ def _inspect(options: argparse.Namespace) -> int:
         if not keys:
             raise ShardError("the dataset holds no samples; `posecap status` says why")
     for key in keys:
-        print(describe(dataset.sample(dataset.whole_key(key))), end="")
+        whole = dataset.whole_key(key)
+        print(describe(dataset.sample(whole), extra_of(dataset, whole)), end="")
     return COMPLETE
 
 

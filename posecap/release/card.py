@@ -58,7 +58,9 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     )
     template.filters.update(plain=_plain, number="{:,}".format)
     quality = {name: found for name, found in info.quality().items() if found is not None}
-    weights = [(n, sha256, REGISTRY.get(n)) for n, sha256 in sorted(info.lineage.get("weights", {}).items())]
+    known = {n: sha256 for member in info.extra.values() for n, sha256 in member.weights.items()}
+    known |= info.lineage.get("weights", {})
+    weights = [(n, sha256, REGISTRY.get(n)) for n, sha256 in sorted(known.items())]
     return template.get_template("card.md.jinja").render(
         info=info,
         posecap_version=__version__,
@@ -96,6 +98,15 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
             for name, found in quality.items()
         ],
         licenses=_counts(info.counted("license")),
+        extra=[
+            (
+                name,
+                member.engine,
+                f"{member.dimension:,}" if member.dimension else "",
+                f"{sum(member.parts.values()):,}",
+            )
+            for name, member in info.extra.items()
+        ],
     )
 
 

@@ -41,6 +41,7 @@ _MEDIA_TYPES: Final = {
     ".tar": "application/x-tar",
     ".parquet": "application/x-parquet",
     ".columns": "application/vnd.apache.arrow.file",
+    ".arrow": "application/vnd.apache.arrow.file",
 }
 # Descriptions of the index's columns; one that is absent here is described by its name.
 _ABOUT: Final = {
@@ -113,6 +114,9 @@ def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
     ]
     if info.store_video == "clip":
         sets.append(("videos", "the clips as mp4, under the samples' keys", ".tar", "data/*/video-*.tar"))
+    for name, member in info.extra.items():
+        about = f"extra member of the samples, by their keys, made by {member.engine}"
+        sets.append((name, about, ".arrow", f"extra/{name}/*.arrow"))
     return [
         _node("FileSet", name, description=about, encodingFormat=_MEDIA_TYPES[ending], includes=pattern)
         for name, about, ending, pattern in sets

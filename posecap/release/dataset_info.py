@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from posecap.leakage import Audit
 from posecap.outcomes import StageStats
 from posecap.shards import INDEX_SCHEMA, Dataset, sidecars
+from posecap.shards.extra import ListedMember, extra_path, read_extra_list, read_extra_part
 from posecap.storage import Location, open_storage
 from posecap.types import Quality
 
@@ -126,6 +127,7 @@ class DatasetInfo:
         stage_stats: outcomes of all rows and clips.
         audit: whether footage stands in several splits; None where nobody looked.
         lineage: ``packages`` name → version and ``weights`` name → SHA-256, as the pipeline states them.
+        extra: extra members of the samples, by name (:mod:`posecap.shards.extra`).
     """
 
     name: str
@@ -140,6 +142,7 @@ class DatasetInfo:
     index: Any
     files: tuple[ListedFile, ...]
     audit: Audit | None = None
+    extra: Mapping[str, ListedMember] = field(default_factory=dict)
 
     @property
     def clips(self) -> int:
@@ -229,7 +232,7 @@ def read_index_columns(location: Location) -> Any:
 
 
 def listed_files(location: Location) -> Iterator[ListedFile]:
-    """Every file that the sidecars of a dataset list, part by part, by path.
+    """Every file that the sidecars of a dataset list, part by part, by path; then those of extra members.
 
     Raises:
         ShardError: a sidecar is damaged.
@@ -237,6 +240,11 @@ def listed_files(location: Location) -> Iterator[ListedFile]:
     for _, document in sidecars(location):
         for path, entry in sorted(document["files"].items()):
             yield ListedFile(path, entry["sha256"], entry["size_bytes"])
+    for member, listed in read_extra_list(location).items():
+        for part in listed.parts:
+            sidecar = read_extra_part(location, member, part)
+            if sidecar is not None:
+                yield ListedFile(extra_path(member, part), sidecar.file["sha256"], sidecar.file["size_bytes"])
 
 
 def write_summary(location: Location, name: str, content: str | Mapping[str, Any]) -> None:

@@ -184,7 +184,7 @@ class ExtraRows:
     """
 
     def __init__(self, kind: Kind, base: NDArray[np.uint8]) -> None:
-        self.kind = kind
+        self.kind, self.base = kind, base
         self.keys: list[str] = []
         self._at: dict[str, tuple[_ExtraBatch, int]] = {}
         try:
@@ -392,10 +392,11 @@ def stored_members(location: Location) -> dict[MemberName, list[PartName]]:
 
 @dataclass(frozen=True)
 class ListedMember:
-    """A member as ``extra.json`` lists it: the name of its ``engine``, D, the members of captions that it covers, and
-    its ``parts``, each with the number of samples that have none."""
+    """A member as ``extra.json`` lists it: the name of its ``engine``, SHA-256 of its ``weights`` by name, D, the
+    members of captions that it covers, and its ``parts``, each with the number of samples that have none."""
 
     engine: str
+    weights: Mapping[str, str]
     dimension: int
     captions: tuple[str, ...]
     parts: Mapping[PartName, int]
@@ -418,7 +419,8 @@ def write_extra_list(location: Location, *, leave: MemberName | None = None) -> 
         found = [one for part in parts if (one := read_extra_part(storage, member, part)) is not None]
         last = found[-1]
         members[str(member)] = {
-            "engine": engine_name(last),
+            "engine": _engine_name(last),
+            "weights": dict(last.lineage.get("weights", {})),
             "dimension": max(one.dimension for one in found),
             "captions": list(last.captions),
             "parts": {str(one.part): _entry(one) for one in found},
@@ -442,7 +444,7 @@ def _entry(part: ExtraPart) -> dict[str, Any]:
     return {"missing": len(part.missing), "sidecar": sidecar}
 
 
-def engine_name(part: ExtraPart) -> str:
+def _engine_name(part: ExtraPart) -> str:
     """The name of the engine that made a member: that of the only engine of its last stage."""
     last = part.pipeline[-1] if part.pipeline else {}
     engines = [value for value in last.values() if isinstance(value, dict)] if isinstance(last, dict) else []
@@ -464,6 +466,7 @@ def read_extra_list(location: Location) -> dict[MemberName, ListedMember]:
         return {
             MemberName.of(name): ListedMember(
                 engine=str(one["engine"]),
+                weights={str(name): str(sha256) for name, sha256 in one["weights"].items()},
                 dimension=int(one["dimension"]),
                 captions=tuple(map(str, one["captions"])),
                 parts={paths.part_named(part): int(entry["missing"]) for part, entry in one["parts"].items()},

@@ -6,7 +6,7 @@ captions and vectors of texts are of. Samples that have none of a member are lef
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class ExtraFields:
         if "text" in fields:
             self._check_covered("text", (), "ask for a field text.NAME")
         self._read = tuple(dict.fromkeys([*self._fields, *self._added]))
-        self._held: tuple[PartName, dict[MemberName, ExtraRows]] | None = None
+        self._held: tuple[PartName, Mapping[MemberName, ExtraRows]] | None = None
 
     def __bool__(self) -> bool:
         """Whether samples have anything of it."""
@@ -116,7 +116,7 @@ class ExtraFields:
             ShardError: a file is missing or damaged.
         """
         if self._held is None or self._held[0] != part:
-            self._held = part, {name: read_extra(self._dataset.storage, name, part) for name in self._read}
+            self._held = part, self.rows_of(part)
         _, read = self._held
         found: dict[str, Any] = {}
         own = self.own(captions)
@@ -129,22 +129,49 @@ class ExtraFields:
             elif name.kind == "video":
                 found[str(name)] = read[name].vector(key)
             else:
-                found[str(name)] = self._text(name, read[name], key, own)
+                chosen = read[name].vector(key)[self.text_rows(name, read[name], key, own)]
+                found[str(name)] = chosen if len(chosen) else np.zeros((0, self._listed[name].dimension), np.float32)
         return found
 
-    def _text(self, name: MemberName, rows: ExtraRows, key: str, own: list[int]) -> NDArray[np.float32]:
-        """Vectors of the captions that are chosen."""
-        vectors, counts = rows.vector(key), rows.counts(key)
+    def text_rows(self, name: MemberName, rows: ExtraRows, key: str, own: Sequence[int]) -> list[int]:
+        """Which of the vectors of a sample in a member of texts are those of the captions that are chosen, in order.
+
+        Args:
+            own: numbers of the sample's own captions that are chosen (:meth:`own`); not used where none are chosen.
+
+        Raises:
+            ShardError: the member is of other captions than the sample and the members of captions have.
+        """
+        counts = rows.counts(key)
         if not self.chooses:
-            chosen = vectors[: counts[0]] if counts else vectors
-        else:
-            covers, ends = self._listed[name].captions, np.cumsum(counts)
-            if len(counts) != 1 + len(covers) or counts[0] <= max(own, default=-1):
-                raise ShardError(f"{name} of sample {key} is of other captions: run `posecap add` with its model again")
-            added = [1 + covers.index(one.name) for one in self._added]
-            chosen = vectors[[*own, *(row for n in added for row in range(ends[n - 1], ends[n]))]]
-        return chosen if len(chosen) else np.zeros((0, self._listed[name].dimension), np.float32)
+            return list(range(counts[0] if counts else 0))
+        covers, ends = self._listed[name].captions, np.cumsum(counts).tolist()
+        if len(counts) != 1 + len(covers) or counts[0] <= max(own, default=-1):
+            raise ShardError(f"{name} of sample {key} is of other captions: run `posecap add` with its model again")
+        added = [1 + covers.index(one.name) for one in self._added]
+        return [*own, *(row for n in added for row in range(ends[n - 1], ends[n]))]
+
+    def rows_of(self, part: PartName) -> Mapping[MemberName, ExtraRows]:
+        """The members that are read, of a part's samples; ShardError where a file is missing or damaged."""
+        return {name: read_extra(self._dataset.storage, name, part) for name in self._read}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without files that are held, which other processes map themselves."""
         return {**self.__dict__, "_held": None}
+
+
+def extra_of(dataset: Dataset, key: str) -> dict[str, Any]:
+    """All extra members of one sample by name, as :meth:`ExtraFields.of` gives them, as far as its part has them; texts
+    with a vector of each caption, the sample's own and those that were added.
+
+    Raises:
+        ShardError: there is no such sample, or a file of a member is damaged.
+    """
+    listed = read_extra_list(dataset.storage)
+    if not listed:
+        return {}
+    part = dataset.part_of(key)
+    read = {name: read_extra(dataset.storage, name, part) for name, one in listed.items() if part in one.parts}
+    return {
+        str(name): rows.captions(key) if name.kind == "captions" else rows.vector(key) for name, rows in read.items()
+    }

@@ -16,14 +16,17 @@ from posecap.skeletons import MEASURES
 from posecap.types import Sample
 
 
-def describe(sample: Sample) -> str:
+def describe(sample: Sample, extra: Mapping[str, Any] | None = None) -> str:
     """Several lines about one sample, for people; the same for the same sample.
+
+    Args:
+        extra: its extra members by name: arrays, and lists of sentences.
 
     Raises:
         ShardError: its facts have another form than posecap writes, as in a dataset of somebody else's making.
     """
     try:
-        return "\n".join(_lines(sample)) + "\n"
+        return "\n".join([*_lines(sample), *_extra_lines(extra or {})]) + "\n"
     except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ShardError(
             f"sample {sample.key}: its facts have another form than posecap writes ({error}); run `posecap verify`"
@@ -59,6 +62,19 @@ def _lines(sample: Sample) -> Iterator[str]:
     yield from (f"  {name:<17} {model}" for name, model in sorted((facts.get("models") or {}).items()) if model)
     yield f"captions ({len(sample.captions)})"
     yield from (f"  [{caption.origin}] {caption.text}" for caption in sample.captions)
+
+
+def _extra_lines(extra: Mapping[str, Any]) -> Iterator[str]:
+    """What `posecap add` added."""
+    if extra:
+        yield "extra members"
+    for name, value in extra.items():
+        if isinstance(value, list):
+            yield f"  {name} ({len(value)})"
+            yield from (f"    {sentence}" for sentence in value)
+        else:
+            meaning = "one vector of frames" if value.ndim == 1 else "one vector for each caption"
+            yield f"  {name}  {value.dtype} {tuple(value.shape)}  {meaning if value.size else 'none'}"
 
 
 def _rates(facts: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@ are."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import uuid
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 
 from posecap.build import Options, add_member, pipeline_of
+from posecap.cli import main
 from posecap.enrichment import Enriched, Enrichment, EnrichmentError, remove_member
 from posecap.export import export
+from posecap.files import file_sha256
 from posecap.import_parquet import import_parquet
 from posecap.manifest.manifest_file import read_manifest
 from posecap.removal import remove
@@ -23,6 +26,8 @@ from posecap.storage import Location, open_storage
 from posecap.stream import open_dataset
 from posecap.verify import repair, verify
 from tests import cheap, small
+from tmor_train.data import read_shards
+from tmor_train.data_sources import DataConfig, motions_of
 
 MODELS = """
 @dataclass(frozen=True)
@@ -371,3 +376,82 @@ def test_a_store_and_an_imported_dataset(tmp_path: Path, manifest: Path) -> None
         add(imported, "video.few", manifest, manifest=None)
     assert add(imported, "video.few", manifest).missing == {}
     assert verify(imported).problems == ()
+
+
+@pytest.mark.parametrize("read", ["columns", "tar"])
+def test_training_reads_the_members_that_its_configuration_names(manifest: Path, read: Any) -> None:
+    root = root_of(manifest)
+    for name in ("captions.says", "text.wide", "video.few"):
+        add(root, name, manifest)
+    plain = read_shards(root, read=read)
+    named = read_shards(root, read=read, video="video.few", text="text.wide")
+    assert named.clips.key_N.tolist() == plain.clips.key_N.tolist()
+    assert named.sentences == plain.sentences
+    assert named.text is not None
+    assert named.video is not None
+    assert plain.text is not None
+    every = np.arange(len(plain.sentences))
+    np.testing.assert_array_equal(named.text.rows(every)[:, :5], plain.text.rows(every))
+    fields = ["video.few", "text.wide", "captions"]
+    samples = {s["key"]: s for s in open_dataset(root, split=None, fields=fields, captions=["label", "says"])}
+    chosen = read_shards(root, read=read, video="video.few", text="text.wide", captions=["label", "says"])
+    for number, key in enumerate(chosen.clips.key_N.tolist()):
+        row = chosen.clips.video_N[[number]]
+        np.testing.assert_array_equal(chosen.video.rows(row)[0], samples[key]["video.few"])  # type: ignore[union-attr]
+        first, count = chosen.clips.caption_first_N[number], chosen.clips.caption_count_N[number]
+        numbers = chosen.caption_K[first : first + count]
+        assert [chosen.sentences[n] for n in numbers] == samples[key]["captions"]
+        np.testing.assert_array_equal(chosen.text.rows(numbers), samples[key]["text.wide"])  # type: ignore[union-attr]
+    with pytest.raises(ShardError, match=r"text has no vectors of captions.says"):
+        read_shards(root, read=read, captions=["says"])
+    with pytest.raises(ValueError, match=r"text is 'read', 'leave' or the name of a member, as 'text.NAME', not 'few'"):
+        read_shards(root, read=read, text="few")
+    config = DataConfig(shards=(str(root),), split=None, text="text.wide", captions=("row", "says"))
+    assert motions_of(config).text.width == 7  # type: ignore[union-attr]
+
+
+def test_commands_card_and_croissant_know_members(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, local = root_of(manifest), ["--runner", "local", "--workers", "1", "--progress", "none"]
+    (manifest.parent / "other.py").write_text(
+        (manifest.parent / "pipeline.py").read_text() + 'changed("embed", text=Wide(), video=Colours(frames=2))\n'
+        'changed("caption", captioners=(Says(),))\n'
+    )
+    monkeypatch.chdir(manifest.parent)
+    assert main(["add", str(root)]) == 2
+    assert main(["add", str(root), "--texts", "efficientnet-lite0"]) == 1
+    assert "efficientnet-lite0 makes no text; minilm, " in capsys.readouterr().err
+    assert main(["add", str(root), "--video", "nothing"]) == 1
+    assert "there is no model 'nothing' (minilm, " in capsys.readouterr().err
+    wanted = ["--texts", "other.py", "--video", "other.py", "--captions", "other.py"]
+    assert main(["add", str(root), *wanted, "--name", "one", *local]) == 2
+    assert main(["add", str(root), *wanted, *local, "--manifest", "manifest.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert [line.split(":")[0] for line in said.splitlines()[::2]] == ["captions.says", "text.wide", "video.colours"]
+    assert main(["add", str(root), "--texts", "other.py", *local]) == 0
+    assert "text.wide: 5 clips, all of it is there; nothing to do" in capsys.readouterr().out
+    (manifest.parent / "two.mp4").unlink()
+    assert (
+        main(["add", str(root), "--video", "other.py", "--name", "again", *local, "--manifest", "manifest.yaml"]) == 3
+    )
+    assert "3 of them have none: not_found 3; --retry-failed tries them again" in capsys.readouterr().out
+
+    small.build(manifest)
+    card, croissant = (root / "card.md").read_text(), json.loads((root / "croissant.json").read_text())
+    assert "| text.wide | wide | 7 | 0 |" in card
+    assert "| video.again | colours | 3 | 3 |" in card
+    files = {one["@id"]: one for one in croissant["distribution"]}
+    assert files["text.wide"]["includes"] == "extra/text.wide/*.arrow"
+    name = "extra/text.wide/train-00000.arrow"
+    assert files[name]["sha256"] == file_sha256(root / name)
+    assert main(["inspect", str(root)]) == 0
+    shown = capsys.readouterr().out
+    assert "  text.wide  float32 (5, 7)  one vector for each caption" in shown
+    assert "    2 people move." in shown
+
+    assert main(["remove", str(root), "x", "--member", "text.wide"]) == 2
+    assert main(["remove", str(root), "--member", "text.wide"]) == 0
+    assert main(["verify", str(root)]) == 0
+    small.build(manifest)
+    assert "text.wide" not in (root / "card.md").read_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from posecap.files import map_file
 from posecap.shards import Dataset, ShardError
+from posecap.shards.extra import MemberName
+from posecap.shards.extra_fields import ExtraFields
 from posecap.shards.paths import columns_path
 from posecap.shards.serialization import read_columns
 from posecap.stream import open_dataset
-from posecap.types import PartName
+from posecap.types import Caption, PartName
 from tmor_train.data.dataset import (
     NOT_KNOWN,
     Clip,
@@ -33,7 +35,9 @@ from tmor_train.data.dataset import (
 )
 from tmor_train.data.provenance import record_parts
 
-_KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions")  # columns of a part's index
+# Columns of a part's index.
+_KNOWN = ("key", "split", "fps", "width", "height", "layout", "label", "captions", "caption_origins")
+_WORDS = pa.list_(pa.field("item", pa.string(), nullable=False))
 _ARRAYS = ("joints", "video", "text")  # arrays of a columns file
 
 
@@ -42,8 +46,9 @@ def read_shards(
     *,
     split: str | None = None,
     read: Literal["auto", "columns", "tar"] = "auto",
-    video: Literal["read", "leave"] = "read",
-    text: Literal["read", "leave"] = "read",
+    video: str = "read",
+    text: str = "read",
+    captions: Sequence[str] = (),
 ) -> MotionSet:
     """The samples of a posecap dataset as clips in pixels, without those that were removed from it.
 
@@ -55,21 +60,46 @@ def read_shards(
         split: name of one split, or None for all.
         read: ``columns`` maps the columns files of a folder into memory, so that joints and vectors are read only when
             gathered; ``tar`` reads every sample into memory; ``auto`` reads columns from a folder and tars from a URL.
-        video, text: ``leave`` leaves the vectors of videos or of captions out of the set, unread.
+        video, text: vectors of videos and of captions: ``read`` reads the samples' own, ``leave`` none, and the name of
+            an extra member, as ``text.minilm``, those of it (:mod:`posecap.shards.extra`), without clips that have
+            none.
+        captions: origins of the captions that are read, as for ``posecap.open``; none reads the samples' own.
 
     Raises:
-        ShardError: there is no dataset, it has no samples of that split, a part is damaged, vectors that are read
-            differ in length, or ``columns`` of a URL.
-        ValueError: ``read`` is another word.
+        ShardError: there is no dataset, it has no samples of that split, or no such member, a part is damaged, vectors
+            that are read differ in length, or ``columns`` of a URL.
+        ValueError: ``read`` is another word, or ``video`` or ``text`` names a member of another kind.
     """
     if read not in ("auto", "columns", "tar"):
         raise ValueError(f"read is 'auto', 'columns' or 'tar', not {read!r}")
     folder = _local(os.fspath(location))
     if read == "columns" and folder is None:
         raise ShardError(f"{location} is not on a local disk, so its columns cannot be mapped; read it as 'tar'")
-    # Left out before they are read, for vectors of several lengths cannot be, and leaving them out is the remedy.
-    left = {name for name, how in (("video", video), ("text", text)) if how == "leave"}
-    return _streamed(location, split, left) if folder is None or read == "tar" else _mapped(folder, split, left)
+    for kind, chosen in (("video", video), ("text", text)):
+        if chosen not in ("read", "leave") and not chosen.startswith(f"{kind}."):
+            raise ValueError(f"{kind} is 'read', 'leave' or the name of a member, as '{kind}.NAME', not {chosen!r}")
+    wanted = Wanted(video, text, tuple(captions) or None)
+    return _streamed(location, split, wanted) if folder is None or read == "tar" else _mapped(folder, split, wanted)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which vectors and captions :func:`read_shards` reads; ``captions`` None for the samples' own."""
+
+    video: str
+    text: str
+    captions: tuple[str, ...] | None
+
+    @property
+    def left(self) -> set[str]:
+        """Vectors that are left out before they are read: of several lengths they cannot be read, and leaving them out
+        is the remedy."""
+        return {name for name, how in (("video", self.video), ("text", self.text)) if how == "leave"}
+
+    @property
+    def members(self) -> list[str]:
+        """Extra members that are read."""
+        return [name for name in (self.video, self.text) if "." in name]
 
 
 def _local(location: str) -> Path | None:
@@ -93,20 +123,59 @@ class _Part:
     table: Any
     shape_N6: Numbers
     start_N3: Numbers
+    video: _Member | None = None
+    text: _Member | None = None
+    captions: tuple[list[list[str]], list[list[int]]] | None = None
+    """Where captions are chosen: those of each sample, and which rows of the caption vectors are theirs."""
 
 
-def _mapped(folder: Path, split: str | None, left: set[str]) -> MotionSet:
-    """All samples of a folder, mapped, without the vectors named in ``left``; raises as :func:`read_shards`."""
+@dataclass(frozen=True)
+class _Member:
+    """Vectors of a part's samples in an extra member: ``values`` is its file as float32, ``start_N`` the indices of it
+    at which those of each sample begin, ``width_N`` their lengths."""
+
+    values: Floats
+    start_N: Numbers
+    width_N: Numbers
+
+
+def _mapped(folder: Path, split: str | None, wanted: Wanted) -> MotionSet:
+    """All samples of a folder, mapped; raises as :func:`read_shards`."""
     dataset = Dataset(folder)
-    parts = [
-        _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)))
-        for part, rows in dataset.parts(split)
-        if len(rows)
-    ]
+    fields = [*wanted.members, *(["text"] if wanted.text == "read" else [])]
+    extra = ExtraFields(dataset, fields, wanted.captions)
+    parts = []
+    for part, rows in extra.parts(dataset.parts(split)):
+        mapped = _map_part(folder, part, rows, dataset.part_index(part, list(_KNOWN)))
+        parts.append(_with_members(mapped, part, extra, wanted) if extra else mapped)
     if not parts:
         raise ShardError(f"no samples of split {split!r} at {folder}; `posecap.index` lists splits")
     record_parts(str(folder), split, read="columns")
-    return _set_of(parts, left)
+    return _set_of(parts, wanted.left)
+
+
+def _with_members(mapped: _Part, part: PartName, extra: ExtraFields, wanted: Wanted) -> _Part:
+    """The part with the extra members and captions that are wanted."""
+    read = {str(name): rows for name, rows in extra.rows_of(part).items()}
+    keys, found = mapped.table["key"].to_pylist(), dict[str, _Member]()
+    for kind, name in (("video", wanted.video), ("text", wanted.text)):
+        if name in read:
+            vectors_N = [read[name].vector(key) for key in keys]
+            base = read[name].base
+            first = base.__array_interface__["data"][0]
+            starts = [vector.__array_interface__["data"][0] - first if vector.size else 0 for vector in vectors_N]
+            widths = [vector.shape[-1] for vector in vectors_N]
+            values = np.asarray(base)[: base.nbytes // 4 * 4].view(np.float32)
+            found[kind] = _Member(values, np.array(starts, np.int64) // 4, np.array(widths, np.int64))
+    texts, numbers = list[list[str]](), list[list[int]]()
+    columns = (mapped.table[name].to_pylist() for name in ("key", "captions", "caption_origins"))
+    for key, sentences, origins in zip(*columns, strict=True):
+        captions = [Caption(text, origin) for text, origin in zip(sentences, origins, strict=True)]
+        own = extra.own(captions)
+        texts.append(extra.of(part, key, captions)["captions"] if extra.chooses else sentences)
+        rows = read.get(wanted.text)
+        numbers.append(own if rows is None else extra.text_rows(MemberName.of(wanted.text), rows, key, own))
+    return replace(mapped, video=found.get("video"), text=found.get("text"), captions=(texts, numbers))
 
 
 def _map_part(folder: Path, part: PartName, rows: NDArray[np.int64], index: Any) -> _Part:
@@ -153,6 +222,20 @@ def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
     people, frames, joints, captions, text_width_N, video_width_N = np.concatenate([part.shape_N6 for part in parts]).T
     joints_start_N, video_start_N, text_start_N = np.concatenate([part.start_N3 for part in parts]).T
     map_N = np.repeat(np.arange(len(parts)), [len(part.table) for part in parts])
+    sentences, caption_K = _sentences(table["captions"], captions)
+    number_K = np.arange(len(caption_K)) - np.repeat(np.cumsum(captions) - captions, captions)
+    if parts[0].captions is not None:
+        chosen = [part.captions for part in parts if part.captions is not None]
+        captions = np.array([len(texts) for of_part, _ in chosen for texts in of_part], np.int64)
+        sentences, caption_K = _sentences(
+            pa.chunked_array([pa.array(of_part, _WORDS) for of_part, _ in chosen]), captions
+        )
+        number_K = np.array([row for _, rows in chosen for of_sample in rows for row in of_sample], np.int64)
+    text_map_N, video_map_N = map_N, map_N
+    if parts[0].video is not None:
+        video_map_N, video_start_N, video_width_N = _in_members(maps, [part.video for part in parts], map_N)
+    if parts[0].text is not None:
+        text_map_N, text_start_N, text_width_N = _in_members(maps, [part.text for part in parts], map_N)
     layouts, layout_N = np.unique(np.array(table["layout"].to_pylist()), return_inverse=True)
     # A number for each pair of a file and a layout in it.
     kinds, array_N = np.unique(map_N * len(layouts) + layout_N, return_inverse=True)
@@ -160,7 +243,6 @@ def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
     for layout in {array.layout for array in arrays}:
         _check_joints(JointArray(np.zeros(0, np.float32), layout), joints[layouts[layout_N] == layout])
     classes, label_N = _numbered(table["label"])
-    sentences, caption_K = _sentences(table["captions"], captions)
     with_video = np.flatnonzero((video_width_N > 0) & ("video" not in left))
     video_N = np.full(len(table), NOT_KNOWN, np.int64)
     video_N[with_video] = np.arange(len(with_video))
@@ -186,9 +268,20 @@ def _set_of(parts: list[_Part], left: set[str]) -> MotionSet:
         classes=classes,
         sentences=sentences,
         caption_K=caption_K,
-        video=_store(maps, map_N[with_video], video_start_N[with_video], video_width_N[with_video]),
-        text=None if "text" in left else _texts(maps, map_N, text_start_N, captions, text_width_N, caption_K),
+        video=_store(maps, video_map_N[with_video], video_start_N[with_video], video_width_N[with_video]),
+        text=None
+        if "text" in left
+        else _texts(maps, (text_map_N, text_start_N, text_width_N), captions, number_K, caption_K),
     )
+
+
+def _in_members(maps: list[Floats], members: list[_Member | None], map_N: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Map, start and width of the vectors of each sample in an extra member, whose files are added to ``maps``."""
+    there = [member for member in members if member is not None]
+    first = len(maps)
+    maps += [member.values for member in there]
+    starts, widths = (np.concatenate([getattr(one, name) for one in there]) for name in ("start_N", "width_N"))
+    return map_N + first, starts, widths
 
 
 def _check_joints(array: JointArray, joints_N: Numbers) -> None:
@@ -233,30 +326,44 @@ def _store(maps: list[Floats], map_R: Numbers, start_R: Numbers, width_R: Number
 
 
 def _texts(
-    maps: list[Floats], map_N: Numbers, start_N: Numbers, count_N: Numbers, width_N: Numbers, caption_K: Numbers
+    maps: list[Floats],
+    places_N: tuple[Numbers, Numbers, Numbers],
+    count_N: Numbers,
+    number_K: Numbers,
+    caption_K: Numbers,
 ) -> Vectors | None:
-    """The vector of each sentence, from where it appears first."""
+    """The vector of each sentence, from where it appears first.
+
+    Args:
+        places_N: map, start and width of the vectors of each clip.
+        count_N: captions of each clip; ``number_K`` says of each caption which of its clip's vectors is its own.
+    """
+    map_N, start_N, width_N = places_N
     clip_K = np.repeat(np.arange(len(count_N)), count_N)
-    number_K = np.arange(len(clip_K)) - np.repeat(np.cumsum(count_N) - count_N, count_N)
     _, first = np.unique(caption_K, return_index=True)
     clip = clip_K[first]
     return _store(maps, map_N[clip], start_N[clip] + number_K[first] * width_N[clip], width_N[clip])
 
 
-def _streamed(location: str | os.PathLike[str], split: str | None, left: set[str]) -> MotionSet:
-    """All samples of a dataset's tars, in memory, without the vectors named in ``left``."""
+def _streamed(location: str | os.PathLike[str], split: str | None, wanted: Wanted) -> MotionSet:
+    """All samples of a dataset's tars, in memory."""
+    left = wanted.left
+    video, text = (name if "." in name else kind for kind, name in (("video", wanted.video), ("text", wanted.text)))
+    fields = ["joints", "captions", "facts", *({video, text} - left)]
     with_video: list[NDArray[np.float32]] = []
     vector_of: dict[str, NDArray[np.float32]] = {}
     rows: list[int] = []
 
     def clips() -> Iterator[Clip]:
-        for sample in open_dataset(location, split=split, seed=None, rank=0, world_size=1):
+        known: dict[str, Any] = {"split": split, "seed": None, "rank": 0, "world_size": 1}
+        for sample in open_dataset(location, fields=fields, captions=wanted.captions, **known):
             facts = sample["facts"]
-            vector = [sample["video"].numpy()] if len(sample["video"]) and "video" not in left else []
+            vector = [] if "video" in left else [one for one in [sample[video].numpy()] if len(one)]
             rows.append(len(with_video) if vector else NOT_KNOWN)
             with_video.extend(vector)
-            for sentence, text_D in zip(sample["captions"], sample["text"].numpy(), strict=True):
-                vector_of.setdefault(sentence, text_D)
+            if "text" not in left:
+                for sentence, text_D in zip(sample["captions"], sample[text].numpy(), strict=True):
+                    vector_of.setdefault(sentence, text_D)
             yield Clip(
                 key=sample["key"],
                 joints_MTJC=sample["joints"].numpy(),
@@ -272,9 +379,12 @@ def _streamed(location: str | os.PathLike[str], split: str | None, left: set[str
     motions = from_clips(clips())
     record_parts(os.fspath(location), split, read="tar")
     clips_with_videos = replace(motions.clips, video_N=np.array(rows, np.int64))
-    text = [] if "text" in left else [vector_of[sentence] for sentence in motions.sentences]
+    of_sentences = [] if "text" in left else [vector_of[sentence] for sentence in motions.sentences]
     return replace(
-        motions, clips=clips_with_videos, video=_stacked(with_video), text=_stacked(text if any(map(len, text)) else [])
+        motions,
+        clips=clips_with_videos,
+        video=_stacked(with_video),
+        text=_stacked(of_sentences if any(map(len, of_sentences)) else []),
     )
 
 
