@@ -78,7 +78,8 @@ def resized(frames_THW3: Pixels, share: float) -> Pixels:
 
 
 def copies(frames: Pixels, pts: Seconds, random: np.random.Generator) -> Iterator[tuple[str, Pixels, Seconds, int]]:
-    """Name, frames, times and x264's rate factor of each copy; all strengths are free choices."""
+    """Name, frames, times and x264's rate factor of each copy; all strengths are our choices, of what
+    sites and people do to a video before they upload it again."""
     count, height, width, _ = frames.shape
     down, across = random.random(2)
     rows, columns = round(0.9 * height), round(0.9 * width)

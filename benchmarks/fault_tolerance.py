@@ -51,7 +51,7 @@ FINISHED = (COMPLETE, PARTIAL)
 WORKERS_KILLED_AT_MOST = 2
 """In one build: a row whose worker dies three times is quarantined, as it should be."""
 LONGEST_BUILD_SECONDS = 300.0
-"""From a start of a build to its end; a free choice, of many times what it takes."""
+"""From a start of a build to its end; our choice, of many times what it takes."""
 LONGEST_CLEANUP_SECONDS = 10.0
 """Until the other processes of a killed build must be gone. Our choice; those that are left are counted, and no fault
 of the build."""

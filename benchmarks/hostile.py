@@ -85,7 +85,7 @@ VIDEOS: Mapping[str, Mapping[str, Any]] = {
 """By name, with what :func:`tests.footage.write_video` takes; 40 frames at 25 a second each."""
 LONGEST_BUILD_SECONDS = 3600.0
 LONGEST_ROW_SECONDS = 30.0
-"""Of a row on Ray, and twice what a block of frames may take: free choices, of many times what they take."""
+"""Of a row on Ray, and twice what a block of frames may take: our choices, of many times what they take."""
 LARGEST_PROCESS = 2 * 1024**3
 """Peak resident bytes of any process of a build. The default pipeline may decode 1,800 frames of 512 x 512 pixels into
 a clip, 1.4 GB; videos of some 40 frames stay far below this unless a header's lie is believed."""

@@ -50,10 +50,10 @@ from tmor_train.training.train_state import TrainState
 sys.path.append(str(Path(__file__).parents[1]))
 from tests import plain_unik
 
-CLIPS, CLUSTERS, SENTENCES = 512, 40, 200  # of the made-up dataset; free choices
+CLIPS, CLUSTERS, SENTENCES = 512, 40, 200  # of the made-up dataset; our choices
 WIDTH = 512  # of video and text vectors, as ViCLIP B/16 gives them
 SQUARE = {"cpu": 1536, "cuda": 8192}
-"""Rows of the matrices whose product is the peak. Free choices: arithmetic outweighs reading them."""
+"""Rows of the matrices whose product is the peak. Our choices: arithmetic outweighs reading them."""
 
 
 # --- the plain step -------------------------------------------------------------------------------------------------

@@ -109,8 +109,9 @@ class Options:
     """How to build; none of it changes a sample.
 
     ``address`` and ``row_seconds`` are for Ray alone: threads cannot be stopped. A crash of native code ends a build
-    with threads; once it is started again this counts as a death of each worker that was at work. The numbers by
-    default are free choices.
+    with threads; once it is started again this counts as a death of each worker that was at work. An hour for a
+    row and three deaths, the defaults, are our choices: a slow video of some minutes ends well within the hour, and a
+    worker that dies for another reason (a machine without memory) rarely does so three times on one row.
 
     Args:
         runner: ``ray`` actors or ``local`` threads.

@@ -31,7 +31,8 @@ from posecap.types import PartName
 from posecap.verify import DAMAGED_FOLDER
 
 OLD_SECONDS: Final = 7 * 86_400.0
-"""Age from which on rows of a stopped build, and damaged files, are no longer waited for. A free choice."""
+"""Age from which on rows of a stopped build, and damaged files, are no longer waited for. Our choice: a build
+that is not started again within a week is taken for given up."""
 _WRITTEN_SECONDS = 3600.0
 """Age from which on a file that was being written is left for good: a worker that lost its build may still write for
 some minutes."""

@@ -50,8 +50,8 @@ _NEAR = 0.7
 """Cosine of two vectors from which their clips are compared. Of the footage on which it was chosen 99 % of the copies
 have more with a vector of their original, and of pairs of other clips fewer than one in a thousand."""
 _STRETCH_SECONDS, _MOST_STRETCHES = 2.5, 4
-"""Of a clip, each of which has a vector. Free choices, as the other numbers here but ``_NEAR``: more finds more pairs,
-and takes longer."""
+"""Of a clip, each of which has a vector. Our choices, as the other numbers here but ``_NEAR``, by no measurement: more
+vectors, cells and candidates find more pairs, and take longer."""
 _PROBES, _PROBES_OF_CROPS = 4, 2
 """Cells of the index that are searched for a vector or its mirror image, and for each crop of them."""
 _MOST_CANDIDATES = 12

@@ -38,7 +38,7 @@ DESCRIPTIVE_FILES = (DATASET_LIST, LEDGER_EXPORT, CARD_FILE, CROISSANT_FILE, REP
 _MANIFEST_PATH_FILE = ".origin.json"
 """See :func:`write_manifest_path`."""
 _CLIPS_ON_SHEET = 24
-"""A free choice: four rows of six."""
+"""Our choice: four rows of six fill a screen."""
 
 
 def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledger: Ledger, run: Run) -> dict[str, Any]:

@@ -131,7 +131,6 @@ ADDED: Mapping[str, Mapping[str, Any]] = {
     "caption": {"label_grammar": "none"},
     # 0.1 had another limit of damage instead: PyAV(damaged_at_most=15), frames in a row.
     "decode": {"most_damaged": 0.25, "signature": "none"},
-    # DEL another limit instead: PyAV(damaged_at_most=15), frames in a row
     "filter_people": {"prominence": None},
 }
 """Fields of stages that came after 0.1, with the value that means what 0.1 did: stored configurations without the

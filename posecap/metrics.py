@@ -36,13 +36,14 @@ _REASONS_AT_MOST = 256
 _SAMPLE_SECONDS = 1.0
 """Shortest time between two looks at queues and workers, and between two exports."""
 _FILE_SECONDS = 10.0
-"""Shortest time between two writings of a file. This and the numbers above are free choices."""
+"""Shortest time between two writings of a file. Our choices: a reader of metrics, as Prometheus, asks every
+10 to 60 seconds, and a look once a second costs a build little."""
 
 
 @dataclass(frozen=True, eq=False)
 class Metric:
     """One metric; ``about`` is a sentence for people. ``labels`` are those beside ``dataset``, which all have;
-    ``buckets`` are the upper bounds of a histogram, in the unit of its name: a free choice."""
+    ``buckets`` are the upper bounds of a histogram, in the unit of its name, chosen by us."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]

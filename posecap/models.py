@@ -40,7 +40,8 @@ SHA256_DIGITS = 64
 _DOWNLOAD_SECONDS = 6 * 3600.0
 """Most time for one download: the largest file of the registry, 1.7 GB, at 80 kB/s."""
 _ZIP_BYTES = 1 << 30
-"""Most bytes of a zip within a zip, which is unpacked before it is read: a free bound against hostile archives."""
+"""Most bytes of a zip within a zip, which is unpacked before it is read: a bound against hostile archives, our
+choice."""
 
 
 class HashMismatchError(Reject):

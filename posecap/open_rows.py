@@ -37,7 +37,7 @@ from posecap.types import FileRange, PartName, Row, StagedResults, StagedSample,
 _LASTING = ("kept", "rejected")
 """Statuses of rows that are not tried again."""
 _ENTRY_SECONDS = 1.0
-"""Shortest time between two entries: a free choice."""
+"""Shortest time between two entries. Our choice: a build that is stopped loses the state of one second."""
 
 
 class OpenRows:

@@ -40,10 +40,11 @@ _RANK_OF_STAGES = 2
 """Order of the lines, as the module describes it."""
 
 EXPECTED_REJECTIONS = 0.8
-"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise. A free choice,
-for footage that nobody has looked at."""
+"""Share of the items entering a stage that it may reject, where the pipeline does not say otherwise. Our choice,
+for footage that nobody has looked at: one item in five is still worth a build."""
 EXPECTED_FAILURES = 0.2
-"""Share of the items entering a stage that may fail or be quarantined. A free choice."""
+"""Share of the items entering a stage that may fail or be quarantined. Our choice: single broken videos raise
+no alarm, an address or an engine that fails does."""
 FILTERED = "filtered"
 """Reason of clips and rows that a condition leaves out (:mod:`posecap.stages.filter_clips`)."""
 LABELLED = "labelled"
@@ -54,8 +55,8 @@ LEAST_ENTERED = 20
 _BY_CHOICE = ("forget", "filter_clips")
 """Stages whose rejections somebody asked for, and which therefore raise no alarm on labels."""
 EXPECTED_LABELLED_REJECTIONS = 0.2
-"""Share of the labelled rows that may be rejected, where the pipeline does not say otherwise. A free choice, as are the
-four below."""
+"""Share of the labelled rows that may be rejected, where the pipeline does not say otherwise. Our choice, as are the
+four below: a label that loses more is worth a look, and few alarms are read."""
 LEAST_OF_A_LABEL = 8
 """Labels with fewer decoded rows raise no alarm."""
 LEAST_ABOVE = 0.15

@@ -55,17 +55,19 @@ _POSITION_COLUMNS = ("table", "row", "id_taken_by")
 MOST_PARTS = 30_000
 """Most parts of one plan: a Parquet file holds at most 32,767 row groups."""
 BYTES_PER_PART = 2_000_000_000
-"""Most estimated bytes of a part where neither the manifest nor the dataset says otherwise. A free choice."""
+"""Most estimated bytes of a part where neither the manifest nor the dataset says otherwise. Our choice: few
+files of a large dataset, each still easily copied."""
 MOST_SPLITS = 64
-"""A file is open for each split while rows are read. A free bound."""
+"""A file is open for each split while rows are read, and most systems allow a process 256 or more."""
 _ID_DIGITS = 20
 """Of the 32 of a hash, in ids of rows without one: at a billion rows two meet by chance once in two million plans."""
 ASSUMED_SECONDS = 10.0
-"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known. A free choice."""
+"""Length of the clips of a row that lacks an end of its span, or both, where nothing better is known. Our choice:
+Kinetics' clips have as much. Only plans depend on it."""
 ASSUMED_FPS = 30.0
-"""The commonest of cameras and of web video. A free choice."""
+"""Frames a second where no rate is known: the commonest of cameras and of web video."""
 _ASSUMED_PEOPLE = 1.5
-"""A free choice between one and two, the most that the default pipeline keeps."""
+"""In a clip: midway between one and two, the most that the default pipeline keeps."""
 _BYTES_PER_CLIP = 20_000
 """Vectors (1280 + 2 x 384 float32, 8 kB), sentences, facts and tar headers."""
 _BYTES_PER_PERSON_AND_FRAME = 17 * 3 * 4

@@ -34,7 +34,8 @@ PLAIN_SECONDS = 30.0
 _REDRAW_SECONDS = 0.1
 """Shortest time between two pictures on a terminal."""
 _BAR_WIDTH, _SHOWN_REASONS = 24, 4
-"""Characters of the bar, and reasons that are named beside it. These and the seconds above are free choices."""
+"""Characters of the bar, and reasons that are named beside it: with the other words they fit a terminal of some hundred
+columns. These and the seconds above are our choices."""
 _MIN_SECONDS_FOR_RATE = 1.0
 _MIN_SECONDS_FOR_TRANSFER_RATE = 0.5
 """Before so much time has passed a rate is shown as 0: a division by almost nothing would show any number."""

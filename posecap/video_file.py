@@ -49,7 +49,8 @@ _JUMPY = ("mpegts", "mpeg", "ogg")
 """FFmpeg's formats whose clock may start anew (``AVFMT_TS_DISCONT``)."""
 LONGEST_SECONDS = 7 * 24 * 3600.0
 """A longer duration in a container is taken for an error, and the duration for unknown; so is a packet's time that is
-as far from the start. A week is a free choice."""
+as far from the start. A week is our choice: longer than any recording that
+is kept in one file."""
 _BACK_SECONDS, _AHEAD_SECONDS = 0.1, 10.0
 """FFmpeg's limits (``ts_discontinuity_process`` and its ``-dts_delta_threshold``): a decoding time that is earlier than
 the one expected by more than the first, or in jumpy formats later by more than the second, starts another clock."""

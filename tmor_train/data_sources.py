@@ -56,7 +56,7 @@ class MissingTextError(NoDataError):
     """A class has no words, or a sentence no vector; the message says what to do."""
 
 
-_MAX_FILE_BYTES = 2 * 2**30  # of vectors; free choice: sixteen sentences of 1,000 classes take some 50 MB
+_MAX_FILE_BYTES = 2 * 2**30  # of vectors; our choice: sixteen sentences of 1,000 classes take some 50 MB
 
 
 def motions_of(config: DataConfig) -> MotionSet:

@@ -24,7 +24,7 @@ from tmor_train.data.dataset import Floats, Numbers
 
 FORMAT = "tmor_train.result/2"
 RESULT, SCORES, FRAMES = "result.json", "scores.npz", "frames.npz"
-# Bounds on what is read, against damaged files; free choices far above what is written.
+# Bounds on what is read, against damaged files; our choices, far above what is written.
 _MOST_BYTES = 64 * 2**20  # of a result.json
 _MOST_ARRAY_BYTES = 2 * 2**30  # of all arrays of a file, unpacked
 

@@ -25,10 +25,10 @@ whose purpose is to learn that size, may ``last`` lie beyond the end; what exist
 """
 
 _LOOK_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
-"""How much earlier than wanted to seek; the next one is tried when the keyframe found is after the span's start. Free
+"""How much earlier than wanted to seek; the next one is tried when the keyframe found is after the span's start. Our
 choices: most videos have a keyframe every few seconds."""
 _CACHED_BLOCKS = 8
-"""In memory: FFmpeg goes back and forth between a file's index and its packets. A free choice."""
+"""In memory: FFmpeg goes back and forth between a file's index and its packets. Our choice."""
 _EPSILON_SECONDS = 1e-6
 """By so much may a keyframe's time, as rounded, be after the span's start."""
 

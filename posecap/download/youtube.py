@@ -157,7 +157,7 @@ _NOISE = (
     re.compile(r"0x[0-9a-fA-F]+"),
 )
 _MAX_QUOTE = 200
-"""Characters of YouTube's own sentence in a message: a free choice."""
+"""Characters of YouTube's own sentence in a message. Our choice."""
 
 
 def youtube_error(name: str, message: str, *, warnings: tuple[str, ...] = ()) -> Reject:

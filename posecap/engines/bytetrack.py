@@ -70,7 +70,8 @@ class ByteTrack(Engine):
             onward, through detections of ``track_low_thresh`` or more that no track has.
 
     ``likeness`` and ``track_buffer_seconds`` are the published tracker's (a match costs at most 0.8; 30 frames at 30 a
-    second). Both thresholds of scores suit MoveNet, whose clear people have 0.4 to 0.7. The rest are free choices.
+    second). Both thresholds of scores suit MoveNet, whose clear people have 0.4 to 0.7. The rest are our choices, by no
+    measurement.
 
     Raises:
         ValueError: ``follow_back`` is another word.
@@ -203,7 +204,7 @@ def _predict(track: _Track, seconds: float) -> None:
     step[:4, 4:] = np.eye(4) * seconds
     height = max(track.mean[3], 1.0)
     # Standard deviations for this step: half a body height per second of position beside the predicted motion, and one
-    # body height per second, each second, of speed. A free choice, as are the deviations in _start.
+    # body height per second, each second, of speed. Our choice by what people can do, as are the deviations in _start.
     noise = np.diag(np.square(np.repeat([0.5 * height * seconds, 1.0 * height * seconds], 4)))
     track.mean = step @ track.mean
     track.covariance = step @ track.covariance @ step.T + noise

@@ -24,6 +24,7 @@ class LocalFile(Engine):
     thread_safe: ClassVar[bool] = True
 
     def accepts(self, uri: str) -> bool:
+        """Whether it is a path, or an address of the scheme ``file``."""
         return "://" not in uri or uri.lower().startswith("file://")
 
     def fetch(self, uri: str, folder: Path, *, limits: Limits, span: Span | None = None) -> Fetched:

@@ -42,7 +42,7 @@ class MoveNet(Engine):
             of 32.
         conf: people with a lower score, in [0, 1], are left out (a clear person has about 0.4 to 0.7).
         same_person: object keypoint similarity (:func:`posecap.skeletons.similarity`) from which on the weaker of two
-            detections is a duplicate: a free choice.
+            detections is a duplicate; our choice.
     """
 
     name: ClassVar[str] = "movenet-multipose-lightning"

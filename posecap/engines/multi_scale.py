@@ -22,7 +22,7 @@ from posecap.stage import Engine
 from posecap.types import Floats, Pixels
 
 _BLOCK = 16
-"""Frames of which close-ups are in memory: a free choice."""
+"""Frames of which close-ups are in memory. Our choice."""
 
 
 @dataclass(frozen=True, kw_only=True)

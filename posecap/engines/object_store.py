@@ -16,7 +16,7 @@ from posecap.types import Span
 from posecap.uris import public_uri
 
 _BLOCK = 1 << 20
-"""Bytes that are read at once; time and size are checked after each. A free choice."""
+"""Bytes that are read at once; time and size are checked after each. Our choice."""
 _SMALLER = "raise limits.size_bytes, or cut the video"
 _RETRIED = frozenset({"timeout", "disk_full", "object_store"})
 """Reasons of errors after which another attempt may succeed; a missing package stays missing."""

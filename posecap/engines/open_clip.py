@@ -35,7 +35,7 @@ _OF_OPENAI = "-openai"
 _FOLDER = "local-dir:"
 """open_clip's own prefix for models in a folder."""
 _IMAGES_ON_GPU = 256
-"""A free choice, halved when memory runs out."""
+"""Our choice, halved when memory runs out."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class RTMDetOnnx(Engine):
         batch: most frames at a time; halved when memory runs out, and 1 for a file exported for single pictures.
         device: ``cpu``, ``cuda``, or ``auto``, which takes the worker's GPU where onnxruntime has one.
 
-    ``conf`` and ``batch`` are free choices.
+    The defaults of ``conf`` and ``batch`` are our choices.
 
     Raises:
         ValueError: ``batch`` is below 1.

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _ASSUMED_FPS = 25.0
 """Of a stream whose rate is not known; it decides only how far ahead is looked."""
 _MOST_PROBES = 8
-"""Frames decoded to find the number of a span's first frame; constant rates need one or two. A free choice."""
+"""Frames decoded to find the number of a span's first frame; constant rates need one or two. Our choice; after
+them decoding begins behind the latest frame that was found to be before the span."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class TorchCodec(Engine):
         device: ``cpu``, or a GPU as PyTorch names it, such as ``cuda``; frames are then decoded by NVDEC where it knows
             the codec, and copied to the CPU.
         containers: what is accepted.
-        block_frames: frames per block: a free choice.
+        block_frames: frames per block; 32, our choice, as in :class:`posecap.engines.pyav.PyAV`.
 
     Raises:
         ValueError: ``block_frames`` is below 1.

@@ -76,7 +76,7 @@ class Ultralytics(Engine):
         precision: what the network's body computes in: ``fp32``, ``bf16``, or ``auto``, which is bf16 on a GPU; boxes
             and joints are decoded in float32 in any case.
 
-    Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own; the others are free choices.
+    Defaults of ``conf``, ``iou`` and ``imgsz`` are the package's own; the others are our choices.
 
     Raises:
         ValueError: no such architecture, a size that is not a multiple of 32, or no frames or people at all.

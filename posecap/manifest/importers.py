@@ -47,7 +47,7 @@ _THREADS = 8
 """Files that are looked into at once: most of the time is spent waiting for a disk or a network's file system, and
 FFmpeg's libraries work without Python's lock."""
 _ROWS_CHECKED_AT_ONCE = 1000
-"""In memory; a free choice."""
+"""In memory: our choice, of some hundred kB."""
 PLACEHOLDERS = {"license": "unknown", "contact": "somebody@example.org"}
 """Values of a written manifest that the user has to replace."""
 
@@ -56,7 +56,8 @@ Overwrite = Literal["yes", "no"]
 
 
 _PART_SIZES, _PARTS = (50, 100, 200, 500, 1000), 20
-"""Rows of a part: the smallest of these that makes no more than so many parts, else the last. Free choices: a shard of
+"""Rows of a part: the smallest of these that makes no more than so many parts, else the last. Our choices, so
+that several workers have something to do and files are still easily copied: a shard of
 50 clips has 5 MB, of 1,000 clips 100 MB."""
 
 

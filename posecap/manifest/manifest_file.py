@@ -57,19 +57,20 @@ DEFAULT_FIELDS = ("split", "license", "source", "label")
 """Those that may have a default for empty cells."""
 TABLE_FORMATS = (".csv", ".jsonl", ".parquet")
 MOST_ROWS_PER_PART = 100_000
-"""A free bound: a part is made again as a whole when a row of it changes."""
+"""Our bound: a part is made again as a whole when a row of it changes."""
 BYTES_PER_PART_RANGE = (1_000_000, 999_999_999_999)
-"""A free range, up to the most digits that a number in a manifest may have."""
+"""Our range, up to the most digits that a number in a manifest may have."""
 URL_SCHEMES = ("https", "http", "s3", "gs", "az", "abfs", "hf")
 """Of tables and of the media root: those that a fetcher of posecap takes, or fsspec opens."""
 MOST_BYTES = 1 << 20
-"""Of a manifest, a free bound."""
+"""Of a manifest. Our bound against files that are no manifest: a long one has some kB."""
 LINE = r"[^\x00-\x1f\x7f-\x9f]{1,1000}"
 """One line without control characters."""
 
 SPLIT_NAME = r"[A-Za-z0-9_-]{1,64}"
 """As :class:`posecap.types.PartName` takes it."""
-# Whole values of keys: name, version, description, filter and contact. All lengths are free bounds.
+# Whole values of keys: name, version, description, filter and contact. All lengths are our bounds, against cells
+# that would fill messages, folders and the dataset card: names of folders have 255 bytes at most.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}"
 _PROSE = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]{1,10000}"
@@ -294,7 +295,8 @@ def suffix_of(location: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as messages quote it: escaped, and cut when longer than 120 characters, a free choice."""
+    """A value as messages quote it: escaped, and cut when longer than 120 characters, about a
+    line of a terminal."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:110]}… ({len(text):,} characters)"
 

@@ -22,7 +22,8 @@ from posecap.manifest.manifest_file import ROW_FIELDS, SPLIT_NAME, ManifestError
 from posecap.uris import CANDIDATE, SCHEME, PrivateUris, public_text, public_uri
 
 LONGEST = {"id": 256, "video": 4096, "label": 512, "split": 64, "license": 512, "source": 512, "start": 64, "end": 64}
-"""Most characters of a text cell, by row field. Free choices, as the next three."""
+"""Most characters of a text cell, by row field. Our bounds, as the next three, far above what
+datasets hold: a cell beyond them is more likely a wrong quote or separator than meant."""
 LONGEST_CAPTION = 2000
 """Most characters of one caption."""
 MOST_COLUMNS = 2000
@@ -174,7 +175,7 @@ ROW_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUM
 
 _NEARLY = 0.8
 """Least similarity (:func:`difflib.get_close_matches`) of a column's name that is taken for a misspelt field: that of
-``lable`` and ``label``. A free choice."""
+``lable`` and ``label``. Our choice."""
 _NAMED_COLUMNS = 30
 """Of a table, in messages."""
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
@@ -434,6 +435,7 @@ def _decoded_lists(raw: RawBatch, field: str, problems: Problems) -> pa.Array:
 
 
 def _undecodable(value: bytes | None) -> bool:
+    """Whether a cell, if there is one, is not UTF-8."""
     return value is not None and value.decode(errors="ignore").encode() != value
 
 

@@ -53,7 +53,8 @@ CSV_BLOCK_BYTES = 4 << 20
 LONGEST_LINE = 1 << 20
 """Most bytes of a line of JSONL."""
 ROWS_PER_BATCH = 1 << 15
-"""Rows of JSONL and Parquet in memory at a time. This and the sizes here are free choices."""
+"""Rows of JSONL and Parquet in memory at a time. This and the sizes here are our choices: some tens
+of MB in memory at a time."""
 _JSONL_BATCH_BYTES = 32 << 20
 """Of lines, after which a batch ends whatever its rows."""
 _NAMED_COLUMNS = 30
@@ -69,7 +70,7 @@ MOST_TABLE_BYTES = 8 << 30
 _MOST_FETCH_SECONDS = 3600.0
 """For one table: the largest at 2.4 MB/s."""
 _ANSWER_SECONDS = 60.0
-"""Without a byte from the server; a free choice, as one that makes the table first may take its time."""
+"""Without a byte from the server; our choice: one that makes the table first may take its time."""
 _ANSWER_BYTES = 1 << 18
 """Read at once, at most; time and size are checked after each."""
 _STORE_BYTES = 1 << 20

@@ -32,9 +32,9 @@ from posecap.stage import Stage
 THIS_MACHINE = "this machine"
 """The name of the one node of a pool that is no cluster."""
 _DOWNLOAD_THREADS = 4
-"""At least, of a segment that needs neither CPUs nor GPUs. A free choice."""
+"""At least, of a segment that needs neither CPUs nor GPUs: it waits for servers. Our choice."""
 _CLOSE_SECONDS = 10.0
-"""Longest wait for threads when a pool is closed: a free choice."""
+"""Longest wait for threads when a pool is closed. Our choice: they end after their row, and cannot be stopped."""
 
 
 class LocalPool:

@@ -35,7 +35,8 @@ from posecap.run.ray_cluster import ClusterLostError, Node, RayCluster, WorkersN
 __all__ = ["ClusterLostError", "RayPool", "WorkersNotReadyError"]
 
 _START_SECONDS = 600.0
-"""Longest wait until all actors of a node have loaded their engines. This and the numbers below are free choices."""
+"""Longest wait until all actors of a node have loaded their engines. This and the numbers below are our
+choices: a node that is slow is waited for, and one that is broken holds up a build by ten minutes."""
 _OTHERS_SECONDS = 30.0
 """Longest wait at the start for other nodes once one is ready."""
 _NODES_SECONDS = 600.0

@@ -40,7 +40,8 @@ _CONFIRM_SECONDS = 5.0
 _LOOKS_BEFORE_EXIT = 22
 """Seconds of silence beyond that after which the process is ended, if it hangs: still before Ray does it."""
 _CLOSE_SECONDS = 15.0
-"""Longest wait for Ray to end; without its control store it takes some seconds. These times are free choices."""
+"""Longest wait for Ray to end; without its control store it takes some seconds. These times are our choices, but those
+of which Ray's are given."""
 
 
 class WorkersNotReadyError(RuntimeError):

@@ -30,7 +30,8 @@ _NODES_TO_ASK = 3
 _NODES_TO_ASK_WHILE_SOME_ARE_WELL = 6
 """The same while a node is left on which rows end well: three nodes may be sick at once, each in its own way."""
 _LOOK_AHEAD = 256
-"""Tasks at the head of a queue among which one is looked for that a free worker may run. These are free choices."""
+"""Tasks at the head of a queue among which one is looked for that a free worker may run. These numbers are our choices:
+each further node costs a row that is really broken another try."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Schedule:
 
     Args:
         pool: the workers.
-        poison_after: a row whose worker dies this many times (3 is a free choice) is quarantined, or has failed if the
+        poison_after: a row whose worker dies this many times (3 is our choice) is quarantined, or has failed if the
             worker was stopped the last time because it took too long.
         attempts: how often a worker has died on each row (by id) in earlier runs; these count too.
         on_row: called with the result of every row as it finishes.

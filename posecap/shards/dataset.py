@@ -31,7 +31,7 @@ from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import FileRange, PartName, Sample
 
 _BLOCK_BYTES = 4 << 20
-"""Read from a tar at once, about: a request to an object store costs as much as a few MB. A free choice."""
+"""Read from a tar at once, about: a request to an object store costs as much as a few MB. Our choice."""
 
 Members = dict[str, memoryview]
 """The undecoded bytes of one sample's tar members, by the names of :data:`posecap.shards.paths.MEMBERS`."""

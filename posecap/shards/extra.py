@@ -44,7 +44,7 @@ Kind = Literal["video", "text", "captions"]
 _REMEDY = "delete it and run `posecap add` again: only this part of the member is made again"
 _LIST_REMEDY = "run `posecap add` again, or `posecap verify --repair`, which write it anew"
 _BATCH_ROWS = 1024
-"""Samples of a batch: of 384 numbers for each of five captions it takes 8 MB. A free choice."""
+"""Samples of a batch, our choice: of 384 numbers for each of five captions it takes 8 MB."""
 _KEY = pa.field("key", pa.string(), nullable=False)
 _VECTOR = pa.field("vector", pa.large_list(pa.field("item", pa.float32(), nullable=False)), nullable=False)
 _SECONDS = tuple(pa.field(f"{end}_seconds", pa.float64(), nullable=False) for end in ("start", "end"))

@@ -53,7 +53,7 @@ MAGIC: Final = b"POSERES1"
 """How a file of results begins and ends."""
 _TRAILER_BYTES: Final = 8 + 32 + len(MAGIC)
 _SCALES: Final = (16, 1024)
-"""Values are tried to be multiples of one part in so many, as those of engines that round are; free choices. 0 in a
+"""Values are tried to be multiples of one part in so many, as those of engines that round are: our choices. 0 in a
 header stands for the bits of floats."""
 _LEVEL: Final = 9
 """Of Zstandard: on real tracks 3 % smaller than 3, at a hundredth of the time that finding people takes."""

@@ -318,6 +318,7 @@ def _same(one: Any, other: Any) -> Any:
 
 
 def _holds_part(texts: Any, word: str) -> Any:
+    """Which texts contain a word as a part of themselves."""
     return pc.match_substring(texts, word)
 
 
@@ -337,11 +338,13 @@ def _arrays(table: Any) -> Table:
 
 
 def _combined(column: Any) -> Any:
+    """A column of several chunks as one array."""
     whole = column.combine_chunks()
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks)
 
 
 def _shown(value: Any) -> str:
+    """A value as messages quote it: six digits of a number, and not too many characters."""
     return f"{value:.6g}" if isinstance(value, float) else _cut(repr(value))
 
 

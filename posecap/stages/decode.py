@@ -48,11 +48,11 @@ class Split(Stage):
     """From a first look at real footage, of which no benchmark was kept: camera motion and flashes made differences up
     to 40, nearly all hard cuts 66 and more."""
     shortest_seconds: float = 1.0
-    """A free choice: a clip in which an action can be seen."""
+    """Our choice: a clip in which an action can be seen."""
     longest_seconds: float = 12.0
-    """A free choice: about what one caption describes."""
+    """Our choice: about what one caption describes."""
     row_longest_seconds: float = 60.0
-    """A free choice, 1800 frames (the decode stage's ``frames_at_most``) at 30 a second: a worker holds all frames of a
+    """Our choice, 1800 frames (the decode stage's ``frames_at_most``) at 30 a second: a worker holds all frames of a
     clip at once. It is above ``longest_seconds`` since a row's span was chosen by someone."""
 
     def __post_init__(self) -> None:
@@ -144,7 +144,10 @@ class Decode(Stage):
         signature: ``"perceptual"`` gives each clip a signature, by which near-duplicates of it are found
             (:mod:`posecap.signatures`).
 
-    The defaults are free choices.
+    The defaults are our choices. 512 pixels: models see 224 to 640. 60 frames a second: all of most cameras; slow
+    motion has more. 1,800 frames: 1.4 GB of pixels at 512 x 512, which a worker holds. 2 frames: one shows no
+    movement. Half of a span: less is another clip than was asked for. Gaps of 1 second (what happened in them cannot
+    be told from the frames beside them) and a quarter damaged: by no measurement.
 
     Raises:
         ValueError: there is no decoder, or a number is out of its range.
@@ -367,9 +370,11 @@ class _DecoderRun:
         return Rejected(span, "damaged", f"{lost} frames are damaged and left out")
 
     def _damaged_in(self, span: Span) -> int:
+        """Number of damaged frames whose times are in the span."""
         return sum(span.holds(seconds) for seconds in self._damaged)
 
     def _clip(self, frames: Frames, span: Span) -> Clip:
+        """The clip of these frames, with its id and, where one is asked for, its signature."""
         video = self._cut.video
         return Clip(
             video=video,
@@ -385,6 +390,7 @@ class _DecoderRun:
         )
 
     def _signature(self, frames: Frames) -> str:
+        """By which near-duplicates are found; empty where the stage makes none."""
         return make_signature(frames.frames_THW3, frames.pts_T) if self._stage.signature == "perceptual" else ""
 
 

@@ -32,7 +32,8 @@ class OneEuro:
         beta: how much the cut-off rises, Hz for each body size a second. Higher lags less.
         speed_cutoff: cut-off frequency of the speed itself, Hz; 1 in the paper.
 
-    The other two defaults are free choices.
+    The other two defaults are our choices, by no measurement: at rest a joint lags by 0.11 s, and at one body size a
+    second, where the cut-off is 11.5 Hz, by 0.014 s.
 
     Raises:
         ValueError: a number is out of its range.
@@ -79,7 +80,7 @@ class SavitzkyGolay:
         degree: of the polynomial, lower where a window has too few frames. 2 and 3 keep peaks, as of a jump, better
             than 0 and 1.
 
-    The defaults are free choices: at 30 frames a second, parabolas over nine frames.
+    The defaults are our choices, by no measurement: at 30 frames a second, parabolas over nine frames.
 
     Raises:
         ValueError: a number is out of its range.

@@ -51,27 +51,30 @@ _UPLOAD_CHUNK_BYTES = 16 << 20
 _MOST_BYTES_COPIED_WHOLE = 150 << 20
 """Of a file that S3 copies in one request, as s3fs has it, which copies larger ones piece by piece."""
 _COPIED_PIECE_BYTES = 64 << 20
-"""Of a larger one, in one request of several at a time. A free choice; S3 takes 10,000 of them, 640 GB."""
+"""Of a larger one, in one request of several at a time. Our choice: larger pieces of a copy, which crosses no
+network of ours, than of an upload; S3 takes 10,000 of them, 640 GB."""
 _READ_BLOCK_BYTES = 8 << 20
 """Of a file that is read from front to back: a request costs as much as a few MB."""
 _REQUESTS_AT_A_TIME = 16
-"""Of one call: a free choice."""
+"""Of one call. Our choice: waiting for a store is most of a request's time, and 16 are far below what stores allow."""
 _MOST_BYTES_IN_MEMORY = 8 << 20
-"""Of a scratch file, beyond which it is on disk until it is uploaded. A free choice: a quick row's samples and the
+"""Of a scratch file, beyond which it is on disk until it is uploaded. Our choice: a quick row's samples and the
 video of most clips are smaller."""
 _DELETED_AT_ONCE = 1000
 """Files that S3 deletes in one request, at most (its limit for DeleteObjects)."""
 _MOST_BYTES_BETWEEN = 64 << 10
-"""Between two ranges that are read in one request. A free choice: a request costs more than so many bytes."""
+"""Between two ranges that are read in one request. Our choice: a request costs more than so many bytes."""
 _MOST_BYTES_AHEAD = 32 << 20
-"""Of ranges that were read and not yet asked for; a larger range is read alone. A free choice."""
+"""Of ranges that were read and not yet asked for; a larger range is read alone. Our choice, a bound
+on memory: four blocks of a file that is read from front to back."""
 _SHARDS = "data/"
 """Where shards lie; of the rest of a dataset nothing is large (:mod:`posecap.shards.paths`)."""
 _ABANDONED_SECONDS = 3600.0
-"""After so long without a byte, a download into a cache is taken for that of a killed process. A free choice."""
+"""After so long without a byte, a download into a cache is taken for that of a killed process. Our
+choice, far above the longest time that a call is repeated, 2 minutes."""
 _LONGEST_SECONDS = 120.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.2, 15.0
-"""How long a call is repeated, and waits between its attempts, each twice the last. Free choices: a store that is
+"""How long a call is repeated, and waits between its attempts, each twice the last. Our choices: a store that is
 throttled recovers within seconds, one that is down longer is better started again by a person."""
 _STALE_CLAIM_SECONDS = 300.0
 """More than twice the time for which the call is repeated that a claim stands before."""

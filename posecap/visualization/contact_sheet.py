@@ -81,7 +81,7 @@ _LABELS_NAMED = 12
 _CARD = (PAPER[0] + 14, PAPER[1] + 14, PAPER[2] + 14)
 """Colour in place of footage: a little lighter than the sheet around it, by eye."""
 _NEARLY = 0.5
-"""Least similarity (:func:`difflib.get_close_matches`) of a label that a message proposes. A free choice, as the other
+"""Least similarity (:func:`difflib.get_close_matches`) of a label that a message proposes. Our choice, as the other
 numbers here."""
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 Background = Literal["footage", "blank"]
 
 _LONG_SIDE, _ENLARGED_SIDE = 960, 480
-"""Most pixels of an mp4's longer side, and those to which small footage is enlarged. Free choices, as those below."""
+"""Most pixels of an mp4's longer side, and those to which small footage is enlarged, so that drawn joints can be told
+apart. Our choices, as those below."""
 _PIXEL_BYTES = 512 << 20
 """Of all frames together, uncompressed."""
 _GIF_SIDE, _GIF_FPS, _GIF_FRAMES = 480, 12.5, 500

@@ -39,7 +39,8 @@ ZIP_MAGIC, PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """What torch writes first into its older files."""
 _MAX_PICKLE_BYTES = 1 << 28
-"""Of a pickle in an archive, which names tensors and holds none: a free bound."""
+"""Of a pickle in an archive, which names tensors and holds none; our bound, far above any
+checkpoint's."""
 _MAX_KEY = 64
 """Characters of a storage's key; torch writes numbers of up to 20 digits."""
 _CHUNK_BYTES = 1 << 24

@@ -34,9 +34,9 @@ MAX_COPIED_BYTES = 1 << 28
 _ITEM_BYTES = 64
 """Counted for each item of a copied container: about what a set of Python takes for one."""
 _MAX_NAME = 200
-"""Most characters of a module's and a class's name together. A free bound: the name is in messages."""
+"""Most characters of a module's and a class's name together. Our bound: the name is in messages."""
 _MAX_KEY_DEPTH, _MAX_KEY_PARTS, _MAX_KEY_BITS, _MAX_DIMENSIONS = 8, 64, 1024, 64
-"""Free bounds on keys, far above any that a checkpoint has; arrays have 64 axes at most in NumPy."""
+"""Our bounds on keys, far above any that a checkpoint has; arrays have 64 axes at most in NumPy."""
 _NUMPY_CODE = re.compile(r"[<>|=]?[biufcSU][1-9][0-9]{0,5}")
 """Codes of dtypes of numbers and of text, of one byte or more; objects (``O``) and records (``V``) are not among
 them."""

@@ -90,7 +90,7 @@ _NAME = re.compile(r"([A-Za-z.]+)_p(\d\d)_r\d+_v\d+_c(\d\d)")  # class, person, 
 # right: one order is the reverse of the other.
 _PENN_OF_LCR = [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 MAX_PEOPLE = 8
-"""In a frame of a pose file; free choice above what a room at home shows, against damaged files."""
+"""In a frame of a pose file; our choice, above what a room at home shows, against damaged files."""
 _LEFT_OUT = "Pour.Fromcup"
 
 

@@ -29,7 +29,7 @@ WIDTH, HEIGHT = 1920.0, 1080.0
 """Of the picture, in pixels."""
 CLASSES = tuple(f"A{number:03d}" for number in range(155))
 MAX_FRAMES, MAX_PEOPLE = 10_000, 32
-"""Of a clip, and in a frame and in a clip; free choices far above clips of some seconds with one or two people, against
+"""Of a clip, and in a frame and in a clip; our choices, far above clips of some seconds with one or two people, against
 damaged files."""
 
 _NAME = re.compile(r"P(\d{3})S\d+G\d+B\d+H\d+UC\d+LC\d+A(\d{3})R\d+_\d+\.(?:txt|skeleton)")

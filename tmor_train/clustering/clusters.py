@@ -25,7 +25,8 @@ _LOGGED = ("clusters", "noise_share", "largest_share", "mean_size", "eps", "trie
 Labels = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 SHRINK, GROW = 0.9, 1.1
-"""Factors of eps from one try to the next; free choices."""
+"""Factors of eps from one try to the next; our choices: small steps, as DBSCAN may turn from noise into one cluster
+within a few."""
 
 FARTHEST = {"cosine": 2.0, "jaccard": 1.0}
 """Largest distance of each metric."""
@@ -56,7 +57,8 @@ class ClusterConfig:
     are fewer than two clusters, clustering is repeated with another eps, a fixed one too, at most `tries` times after
     the first.
 
-    ``min_samples``, ``k1`` and ``k2`` are SpCL's; the other numbers are free choices.
+    ``min_samples``, ``k1`` and ``k2`` are SpCL's; the other numbers are our choices, of which no measurement is
+    kept.
 
     Raises:
         ValueError: a number is out of its range, or Jaccard distances are to be searched by cells or faiss.

@@ -25,7 +25,7 @@ Numbers = NDArray[np.int64]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_matrix (N, N)
 
 ROWS_AT_ONCE = 512
-"""Rows whose neighbourhoods are computed at once; like the next two a bound on memory, of free choice."""
+"""Rows whose neighbourhoods are computed at once; like the next two a bound on memory, our choice."""
 TERMS_AT_ONCE = 2**22
 """About so many terms min(V_ij, V_i'j) are added at once."""
 PAIRS_AT_ONCE = 2**16

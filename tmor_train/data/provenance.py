@@ -33,7 +33,7 @@ from posecap.uris import public_uri
 from tmor_train.data.dataset import MotionSet, Numbers
 
 MOST_FILES = 4096
-"""Files of one folder that are recorded by name, a free choice; of more (NTU has 56,880) one hash of all their names
+"""Files of one folder that are recorded by name, our choice; of more (NTU has 56,880) one hash of all their names
 and hashes is recorded, for records are part of every checkpoint."""
 LICENSES = ": licenses"
 """End of the name in :attr:`Inputs.about` of the licenses of a dataset's clips."""

@@ -29,7 +29,7 @@ from tmor_train.report.section import COLOURS, Block, Chart, label, left_out, le
 from tmor_train.results import FRAMES, SCORES, FrameScores, ResultError, read_frame_scores, read_scores
 from tmor_train.training.metric_logger import read_events
 
-# Bounds of what is drawn, for a page that can be read and sent; free choices, as sizes of figures are (in inches).
+# Bounds of what is drawn, for a page that can be read and sent; our choices, as sizes of figures are (in inches).
 # _MOST_NUMBERS: classes of a matrix whose cells still have room for a number. _MOST_COLUMNS: about one for each pixel
 # of a recording's strip.
 _MOST_SERIES, _MOST_MATRICES, _MOST_NUMBERS, _MOST_RUNS, _MOST_POINTS = 6, 12, 20, 24, 1000

@@ -32,7 +32,7 @@ _SETTINGS = {  # matplotlib's rcParams
 }
 _METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)  # which matplotlib writes, with its version
 LABEL_CHARACTERS, LEGEND_CHARACTERS = 40, 100
-"""Length at which text of axes and of legends is cut; free choices."""
+"""Length at which text of axes and of legends is cut; our choices for what fits beside a figure."""
 
 COLOURS = ("#2f81f7", "#d29922", "#2da44e", "#db61a2", "#8957e5", "#e5534b", "#1b9aaa", "#8a8f98", "#a0692c", "#6e8b00")
 """Colours of series, chosen to differ from each other on white and on black."""

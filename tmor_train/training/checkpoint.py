@@ -38,7 +38,7 @@ _COMMENT_BYTES = len(_MARK) + hashlib.sha256().digest_size * 2
 # Of the zip format (APPNOTE 4.3.16): an archive ends with a record of 22 bytes, the last two of which are the length of
 # the comment after it; torch writes none, so they are 0.
 _END_BYTES, _END_MARK = 22, b"PK\x05\x06"
-_BLOCK_BYTES = 1 << 20  # read at once; free choice
+_BLOCK_BYTES = 1 << 20  # read at once; our choice
 _log = logging.getLogger(__name__)
 
 

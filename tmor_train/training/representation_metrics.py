@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 FEWEST_DIRECTIONS = 2.0
-"""Pre-training warns of a collapse where the effective rank is below this: free choice, just above the 1 of embeddings
+"""Pre-training warns of a collapse where the effective rank is below this: our choice, just above the 1 of embeddings
 on a line."""
 
 

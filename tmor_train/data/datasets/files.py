@@ -29,9 +29,10 @@ from posecap.joints import LAYOUTS
 from tmor_train.data.provenance import record_bytes
 
 MAX_FILE_BYTES = 64 << 20
-"""Size above which a file is not read: free choice, well above all that the sets publish, against damaged files."""
+"""Size above which a file is not read: our choice, well above all that the sets publish, against damaged files."""
 MAX_VALUES = 16 << 20
-"""Number of values above which a MATLAB array, which may be compressed, is not loaded; free choice like the size."""
+"""Number of values above which a MATLAB array, which may be compressed, is not loaded: our choice; as float64 it has
+128 MB."""
 # MATLAB's classes of plain arrays.
 _PLAIN = frozenset(
     ("double", "single", "char", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -258,7 +259,7 @@ _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f
 _TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 _NAMED_WITHIN = 4096
 """Bytes of a compressed variable in which its name must end; a name of MATLAB has up to 63 characters."""
-_MOST_VARIABLES = 1000  # free choice: the sets' files have up to ten
+_MOST_VARIABLES = 1000  # our choice: the sets' files have up to ten
 
 Order = Literal["<", ">"]
 

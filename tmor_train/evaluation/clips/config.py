@@ -80,7 +80,8 @@ class RawConfig:
     ``frames`` are taken of the whole clip at even steps, rounded to the nearest frame, so that those of a shorter clip
     repeat. Each joint is relative to the middle of the first person's hips and to the size of the picture (in space:
     in metres). Whether joints were seen is ignored. ``centre``: the hips of each ``frame``, or of the ``first`` one,
-    which keeps the path of the body. At most two people of a clip are used. 32 frames are a free choice. ``linear`` is
+    which keeps the path of the body. At most two people of a clip are used. 32 frames are our choice: about
+    one every tenth of a second of a clip of three seconds. ``linear`` is
     the classifier.
 
     Raises:
@@ -189,7 +190,7 @@ class FewShotConfig(EncoderEvaluation):
 
     ``percent`` are the shares of the train part in percent, each drawn once for every one of ``seeds``; each is
     measured in all ``modes``. ``look`` is test-time augmentation. Fine-tuning has the epochs
-    of ``tune``, or as many more as make ``steps`` steps (200 is a free choice: epochs of a handful of clips are too few
+    of ``tune``, or as many more as make ``steps`` steps (200 is our choice: epochs of a handful of clips are too few
     steps to learn from); the warm-up is lengthened with them, milestones, which count epochs, are not. The linear
     classifier has one setting, because few labels leave none to choose on; its features are computed by
     ``tune.device`` and ``tune.workers``. ``beside`` and ``raw`` as in :class:`ProbeConfig`, on every draw; with the

@@ -66,7 +66,7 @@ class DetectorConfig(TrainerConfig):
     ``frozen``, or ``adapting`` to the batches. With ``head``, ``frozen`` and no ``augment``, features of train windows
     are computed once and kept, as ``cache`` numbers; those of test windows always are. Only then can ``scale`` be
     ``standard``: each feature less its mean and divided by its deviation over the train frames. ``batch``: windows a
-    step, 32 as a free choice. ``context``, above 1 only then and for windows that do not overlap: windows in a row
+    step, 32 by our choice. ``context``, above 1 only then and for windows that do not overlap: windows in a row
     whose kept features the head sees at once, one after the other (what ``batch`` counts then); the trunk sees each
     alone. ``augment`` is applied to train windows. ``epochs`` are passes over all train windows, 50 as in UNIK's
     detector. Other conditions than on numbers are checked when training begins.
