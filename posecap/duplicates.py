@@ -3,8 +3,12 @@
 Clips are compared by their signatures, in two steps. Each clip has one to four vectors, the means of stretches of its
 signature. A coarse index over these (spherical k-means and inverted lists, as faiss' IVF has them) gives for each
 vector those that are near it, its mirror image or a part of it. Clips that are near so are then compared moment by
-moment (:func:`posecap.signatures.likeness`). The vectors of all clips are in memory as bytes, 48 each; signatures are
-in a file. Two clips of one file whose spans overlap are near-duplicates, too, with or without signatures.
+moment (:func:`posecap.signatures.likeness`), unless others have joined them already: a thousand copies of one clip take
+a thousand comparisons, not half a million. The vectors of all clips are in memory as bytes, 48 each; signatures are in
+a file. Two clips of one file whose spans overlap are near-duplicates, too, with or without signatures.
+
+Clips in which nothing moves and that show the same picture are near-duplicates: there is nothing else to compare. Black
+clips, and such of one colour, show nothing and are near-duplicates of none.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +28,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from posecap.files import scratch_folder, unused_path
-from posecap.shards import INDEX_SCHEMA, Dataset, ShardError
+from posecap.shards import INDEX_SCHEMA, Dataset, ShardError, Where
 from posecap.shards.paths import MAX_TABLE_BYTES
 from posecap.signatures import (
     NINE_TENTHS,
@@ -56,6 +60,11 @@ _PROBES, _PROBES_OF_CROPS = 4, 2
 """Cells of the index that are searched for a vector or its mirror image, and for each crop of them."""
 _MOST_CANDIDATES = 12
 """Vectors of a cell that are kept for one vector, the nearest: of a thousand copies each is still joined with some."""
+_CROWDED, _FEWEST_CROWDED = 8, 2048
+"""A cell of more vectors than so many times the mean, and than so many, is of clips that are hardly told apart, as
+still ones of one camera. Comparing all of them would take time with the square of their number."""
+_LANDMARKS = 256
+"""Vectors of a crowded cell, evenly spaced, with which each is compared beside its neighbours in the order of clips."""
 _BLOCK = 4096
 """Vectors that are compared with all centres, or with the vectors of a cell, at a time."""
 _SAMPLE_PER_CENTRE, _ROUNDS, _MOST_CENTRES = 64, 5, 4096
@@ -139,13 +148,18 @@ class Pair:
 
 
 def near_pairs(store: SignatureStore) -> Iterator[Pair]:
-    """The pairs of near-duplicates among the clips of a store, the smaller number first."""
+    """Pairs of near-duplicates among the clips of a store, the smaller number first: as many as join each group, and
+    some more. Two clips that earlier pairs have joined are not compared."""
     last, one = -1, None
+    joiner = _Joiner(len(store))
     for first, second in candidates(*store.vectors()).tolist():
+        if joiner.find(first) == joiner.find(second):
+            continue
         if first != last or one is None:
             last, one = first, store.signature(first)
         found = likeness(one, store.signature(second))
         if is_near_duplicate(found):
+            joiner.join(first, second)
             yield Pair(first, second, found.picture, found.motion, found.mirrored)
 
 
@@ -164,6 +178,7 @@ def candidates(vectors_VK: Bytes, clip_V: Numbers) -> Numbers:
     cell_V = _cells(vectors_VK, centres, 1)[:, 0]
     by_cell = np.argsort(cell_V, kind="stable")
     begins = np.searchsorted(cell_V[by_cell], np.arange(len(centres) + 1))
+    crowd = max(_FEWEST_CROWDED, _CROWDED * len(vectors_VK) // len(centres))
     for matrix_KK, probes in _variants():
         cells = _cells(vectors_VK, centres, probes, matrix_KK)
         order = np.argsort(cells, axis=None, kind="stable")
@@ -171,12 +186,30 @@ def candidates(vectors_VK: Bytes, clip_V: Numbers) -> Numbers:
         for cell in range(len(centres)):
             members = by_cell[begins[cell] : begins[cell + 1]]
             asking = order[asked[cell] : asked[cell + 1]] // cells.shape[1]
-            for begin in range(0, len(asking) if len(members) else 0, _BLOCK):
-                pairs = _near(vectors_VK, asking[begin : begin + _BLOCK], members, matrix_KK)
+            for some, others in _compared(asking, members, crowd):
+                pairs = _near(vectors_VK, some, others, matrix_KK)
                 clips = np.sort(clip_V[pairs], axis=1)
                 found.append(np.unique(clips[clips[:, 0] < clips[:, 1]], axis=0))
         found = [np.unique(np.concatenate(found), axis=0)]
     return found[0]
+
+
+def _compared(asking: Numbers, members: Numbers, crowd: int) -> Iterator[tuple[Numbers, Numbers]]:
+    """Blocks of the vectors that ask for those near them in a cell, and the members that each is compared with: all,
+    or in a crowded cell the stretch of members around it, in the order of clips, and a few that stand for all."""
+    if not len(members):
+        return
+    if len(members) <= crowd:
+        for begin in range(0, len(asking), _BLOCK):
+            yield asking[begin : begin + _BLOCK], members
+        return
+    asking, landmarks = np.sort(asking), members[:: -(-len(members) // _LANDMARKS)]
+    for begin in range(0, len(asking), crowd // 4):
+        some = asking[begin : begin + crowd // 4]
+        middle = int(np.searchsorted(members, (some[0] + some[-1]) // 2))
+        first = max(0, min(middle - crowd // 2, len(members) - crowd))
+        yield some, members[first : first + crowd]
+        yield some, landmarks
 
 
 def _variants() -> list[tuple[Floats, int]]:
@@ -258,7 +291,8 @@ class Clips:
     signed_S: Numbers
 
     def pairs(self) -> list[Pair]:
-        """Near-duplicates, by rows of the table: those of signatures, and clips of one file whose spans overlap."""
+        """Near-duplicates, by rows of the table: those of signatures (:func:`near_pairs`), and clips of one file whose
+        spans overlap."""
         found = {(one.first, one.second): one for one in self._overlaps()}
         for one in near_pairs(self.store):
             first, second = int(self.signed_S[one.first]), int(self.signed_S[one.second])
@@ -281,17 +315,21 @@ _TOUCHING_SECONDS = 0.1
 """Clips that overlap by less are neighbours: spans are rounded, and ends are those of frames."""
 
 
-def read_clips(store: SignatureStore, *locations: Location) -> Clips:
+def read_clips(store: SignatureStore, *locations: Location, where: str | Where | None = None) -> Clips:
     """The clips of datasets, without those that were removed; their signatures are added to ``store``.
 
+    Args:
+        where: only clips for which this condition holds (:mod:`posecap.shards.where`).
+
     Raises:
+        WhereError: it is none.
         ShardError: a location is no dataset, a part is damaged, or a fact called signature is none.
     """
     tables, signed = [], []
     first = 0
     for number, location in enumerate(locations):
         dataset = Dataset(location)
-        for part, rows in dataset.parts():
+        for part, rows in dataset.parts(where=Where.of(where)):
             table = dataset.part_index(part, list(_CLIP_COLUMNS)).take(rows)
             tables.append(table.append_column("dataset", pa.repeat(pa.scalar(number, pa.int32()), len(rows))))
             position = {row: first + place for place, row in enumerate(rows.tolist())}
@@ -317,29 +355,34 @@ def _signature_in(facts: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def keys_near(location: Location, *others: Location, split: str | None = None) -> frozenset[str]:
-    """Keys of the clips of a dataset that show footage of other datasets: their near-duplicates, and clips of the same
-    files.
+def keys_near(
+    location: Location, *others: Location, split: str | None = None, compare: Literal["footage", "files"] = "footage"
+) -> frozenset[str]:
+    """Keys of the clips of a dataset that show footage of other datasets: those in a group of near-duplicates with
+    theirs, and clips of the same files.
 
     Args:
         split: of the other datasets, to which clips are compared; None for all.
+        compare: ``files`` looks for the same files alone, which takes no time to speak of.
 
     Raises:
         ShardError: a location is no dataset, or damaged.
     """
+    if compare == "files":
+        names = ["key", "split", "source_id"]
+        own, *rest = (Dataset(one).index().to_table(columns=names) for one in (location, *others))
+        there = pa.concat_tables(rest)
+        there = there if split is None else there.filter(pc.equal(there["split"], split))
+        return frozenset(own.filter(pc.is_in(own["source_id"], there["source_id"].combine_chunks()))["key"].to_pylist())
     with SignatureStore() as store:
         clips = read_clips(store, location, *others)
         pairs = clips.pairs()
+    group = joined(clips.table.num_rows, [(pair.first, pair.second) for pair in pairs]).tolist()
     columns = clips.table.select(["key", "split", "source_id", "dataset"]).to_pydict()
-    is_own = [dataset == 0 for dataset in columns["dataset"]]
-    is_other = [not own and split in (None, name) for own, name in zip(is_own, columns["split"], strict=True)]
-    files = {source for source, other in zip(columns["source_id"], is_other, strict=True) if other}
-    near = {row for row, own in enumerate(is_own) if own and columns["source_id"][row] in files}
-    for pair in pairs:
-        near |= {
-            one for one, two in ((pair.first, pair.second), (pair.second, pair.first)) if is_own[one] and is_other[two]
-        }
-    return frozenset(columns["key"][row] for row in near)
+    rows = list(zip(columns["dataset"], columns["split"], columns["source_id"], group, columns["key"], strict=True))
+    tested = [row for row in rows if row[0] > 0 and split in (None, row[1])]
+    files, groups = {row[2] for row in tested}, {row[3] for row in tested}
+    return frozenset(key for dataset, _, source, of, key in rows if not dataset and (source in files or of in groups))
 
 
 GROUPS_SCHEMA = pa.schema(
@@ -356,7 +399,7 @@ GROUPS_SCHEMA = pa.schema(
 """Columns of :data:`DUPLICATES_FILE`, one row for each clip of a group.
 
 ``group`` counts from 0, the largest group first; ``best`` is true for one clip of each. ``picture`` and ``mirrored``
-are those of the pair by which the clip is most like another of its group (:class:`Pair`).
+are those of the pair by which the clip is most like another of its group (:class:`Pair`), of those that were compared.
 """
 
 
@@ -404,20 +447,31 @@ def group_clips(clips: Clips, pairs: Sequence[Pair]) -> Any:
     )
 
 
-def joined(count: int, pairs: Sequence[tuple[int, int]]) -> Numbers:
-    """(count) for each thing the smallest number of the things that pairs join it with, itself included."""
-    leader = list(range(count))
+class _Joiner:
+    """Things by number, which pairs join to groups."""
 
-    def find(one: int) -> int:
+    def __init__(self, count: int) -> None:
+        self._leader = list(range(count))
+
+    def find(self, one: int) -> int:
+        """The smallest number of the group of a thing."""
+        leader = self._leader
         while leader[one] != one:
             leader[one] = leader[leader[one]]
             one = leader[one]
         return one
 
+    def join(self, first: int, second: int) -> None:
+        one, two = self.find(first), self.find(second)
+        self._leader[max(one, two)] = min(one, two)
+
+
+def joined(count: int, pairs: Sequence[tuple[int, int]]) -> Numbers:
+    """(count) for each thing the smallest number of the things that pairs join it with, itself included."""
+    joiner = _Joiner(count)
     for first, second in pairs:
-        one, two = find(first), find(second)
-        leader[max(one, two)] = min(one, two)
-    return np.array([find(one) for one in range(count)], np.int64)
+        joiner.join(first, second)
+    return np.array([joiner.find(one) for one in range(count)], np.int64)
 
 
 def write_groups(location: Location, groups: Any) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips, read_groups
-from posecap.shards import Dataset
+from posecap.shards import Dataset, Where
 from posecap.storage import Location
 
 Kind = Literal["source_video", "near_duplicate", "group"]
@@ -80,17 +80,21 @@ class Audit:
         return ", ".join(looks)
 
 
-def audit(location: Location, *, groups: Mapping[str, Mapping[str, str]] | None = None) -> Audit:
+def audit(
+    location: Location, *, groups: Mapping[str, Mapping[str, str]] | None = None, where: str | Where | None = None
+) -> Audit:
     """Look for leaks between the splits of a dataset, wherever its splits come from.
 
     Args:
         groups: by the name of a column, the values by URI, as a table of the manifest gives them.
+        where: only among clips for which this condition holds (:mod:`posecap.shards.where`).
 
     Raises:
+        WhereError: it is none.
         ShardError: it is no dataset, or damaged.
     """
     with SignatureStore() as store:
-        clips = read_clips(store, location)
+        clips = read_clips(store, location, where=where)
         return audit_clips(clips, clips.pairs(), groups=groups)
 
 

@@ -149,6 +149,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     column = "also look for values of this column of the manifest's tables in several splits, such as person"
     option("--group-by", action="append", default=[], metavar="COLUMN", help=column)
     option("--manifest", type=Path, metavar="FILE", help="with these columns (default: the one the dataset is from)")
+    _add_where(parser, "only among")
     option("--json", action="store_true", help="print what was checked and the leaks as JSON")
 
     about = "remove what stopped builds, replaced results and repairs have left, and nothing refers to"
@@ -608,11 +609,11 @@ def _leakage(options: argparse.Namespace) -> int:
     from posecap.leakage import audit
 
     root = only_dataset(options)
-    found = audit(root, groups=_values_by_uri(root, options.manifest, options.group_by))
+    found = audit(root, groups=_values_by_uri(root, options.manifest, options.group_by), where=options.where)
     if options.json:
         leaks = [{"kind": leak.kind, "what": leak.what, "clips": leak.clips, "keys": leak.keys} for leak in found.leaks]
         counts = {"clips": found.clips, "splits": found.splits, "signed": found.signed, "columns": found.columns}
-        print(json.dumps({**counts, "leaks": leaks}, indent=1))
+        print(json.dumps({**counts, "where": options.where, "checked": found.checked, "leaks": leaks}, indent=1))
         return ALARM if found.leaks else COMPLETE
     for leak in found.leaks:
         print(leak)

@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from posecap import duplicates
 from posecap.cli import main
 from posecap.duplicates import (
     DUPLICATES_FILE,
@@ -15,12 +17,13 @@ from posecap.duplicates import (
     candidates,
     group_clips,
     joined,
+    keys_near,
     near_pairs,
     read_clips,
     read_groups,
 )
 from posecap.shards import Dataset, ShardError
-from posecap.signatures import Signature
+from posecap.signatures import Signature, likeness
 from posecap.types import PartName
 from tests import building, built, planted
 
@@ -51,6 +54,28 @@ def test_a_store_of_one_clip_or_none_has_no_pairs() -> None:
         store.add(noise(0))
         assert list(near_pairs(store)) == []
         assert candidates(*store.vectors()).shape == (0, 2)
+
+
+def test_clips_that_are_all_alike_take_no_time_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Still clips of one camera: each is compared with a few others, and all are one group; black ones are none."""
+    monkeypatch.setattr(duplicates, "_FEWEST_CROWDED", 64)
+    compared = []
+    monkeypatch.setattr(duplicates, "likeness", lambda one, two: compared.append(1) or likeness(one, two))
+    rng = np.random.default_rng(0)
+    still = rng.normal(size=48)
+    still /= np.linalg.norm(still)
+    count = 1000
+    with SignatureStore() as store:
+        for _ in range(count):
+            values = still + 0.002 * rng.normal(size=(6, 48))
+            store.add(Signature(values.astype(np.float32), 0.25))
+        for _ in range(200):
+            store.add(Signature(np.zeros((6, 48), np.float32), 0.25))
+        assert len(candidates(*store.vectors())) < 150 * count  # of all pairs there are 500 for each
+        leader = joined(len(store), [(pair.first, pair.second) for pair in near_pairs(store)])
+    assert leader[:count].tolist() == [0] * count
+    assert leader[count:].tolist() == list(range(count, count + 200))
+    assert len(compared) == count - 1
 
 
 def test_what_is_joined_has_one_leader() -> None:
@@ -143,3 +168,17 @@ def test_a_damaged_signature_and_a_damaged_file_are_named(tmp_path: Path) -> Non
     (tmp_path / DUPLICATES_FILE).write_bytes(b"PAR1")
     with pytest.raises(ShardError, match="run `posecap duplicates` again"):
         read_groups(tmp_path)
+
+
+def test_keys_near_other_datasets(tmp_path: Path) -> None:
+    planted.build(tmp_path / "all", dict.fromkeys(planted.ROWS, "train"))
+    planted.build(tmp_path / "test")
+    names = {planted.sample(name, "train").key: name for name in planted.ROWS}
+
+    def near(**options: Any) -> list[str]:
+        return sorted(names[key] for key in keys_near(tmp_path / "all", tmp_path / "test", **options))
+
+    assert near() == near(compare="files") == sorted(names.values())
+    assert near(split="test") == ["copied", "copy", "long-2", "next-day", "renamed", "renamed-too"]
+    assert near(split="test", compare="files") == ["copy", "long-2", "next-day", "renamed", "renamed-too"]
+    assert near(split="val") == []

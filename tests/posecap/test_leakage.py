@@ -118,13 +118,21 @@ def test_the_card_says_what_was_checked(tmp_path: Path) -> None:
 
 def test_the_command_ends_with_4_for_a_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     planted.build(tmp_path)
-    path = manifest(tmp_path)
+    path, found_by = manifest(tmp_path), "source videos, near-duplicates by signatures"
     assert main(["leakage", str(tmp_path), "--group-by", "person", "--manifest", str(path)]) == 4
     said = capsys.readouterr().out
     assert "group  person flo: 1 in test, 1 in train" in said
     assert "leaks between splits test, train of 9 clips; checked: source videos, column person, near" in said
     assert main(["leakage", str(tmp_path), "--json"]) == 4
     assert {leak["kind"] for leak in json.loads(capsys.readouterr().out)["leaks"]} == {"source_video", "near_duplicate"}
+    assert main(["leakage", str(tmp_path), "--where", "label == 'label-0'", "--json"]) == 4
+    some = json.loads(capsys.readouterr().out)
+    assert (some["clips"], some["where"], some["checked"]) == (5, "label == 'label-0'", found_by)
+    assert [leak["kind"] for leak in some["leaks"]] == ["near_duplicate"]
+    assert main(["leakage", str(tmp_path), "--where", "label == 'label-7'"]) == 0
+    assert "of 0 clips" in capsys.readouterr().out
+    assert main(["leakage", str(tmp_path), "--where", "labels == 1"]) == 1
+    assert "did you mean label?" in capsys.readouterr().err
     planted.build(tmp_path / "sound", dict.fromkeys(planted.ROWS, "train"))
     assert main(["leakage", str(tmp_path / "sound")]) == 0
     assert capsys.readouterr().out.startswith("no leak between splits train of 9 clips")

@@ -53,9 +53,13 @@ def test_another_clip_is_none(seed: int) -> None:
         (FRAMES[15:], times(len(FRAMES))[15:]),
         (FRAMES[:40], times(len(FRAMES))[:40]),
         ((FRAMES.astype(int) * 9 // 10 + 20).astype(np.uint8), times(len(FRAMES))),
+        (FRAMES[10:, 5:-4, 6:-8][:, ::-1, ::-1][:, ::-1], times(len(FRAMES) - 10) / 1.07),
+        (np.pad(FRAMES[:, 9:, :, :][:, :, ::-1], ((0, 0), (14, 14), (0, 0), (0, 0))), times(len(FRAMES)) * 1.1),
+        (np.pad(FRAMES, ((0, 0), (97, 97), (0, 0), (0, 0)), constant_values=16), times(len(FRAMES))),
     ],
     ids=["mirrored", "smaller", "cropped", "cropped otherwise", "letterbox", "pillarbox", "slower", "faster", "late",
-         "early", "paler"],
+         "early", "paler", "mirrored, cropped, late and faster", "mirrored, cropped, slower in a letterbox",
+         "in an upright picture"],
 )  # fmt: skip
 def test_a_copy_is_known_again(frames: np.ndarray, pts: np.ndarray) -> None:
     found = likeness(ORIGINAL, signed(np.ascontiguousarray(frames), pts))
@@ -82,6 +86,36 @@ def test_a_still_clip_has_no_motion_to_compare() -> None:
     found = likeness(still, still)
     assert found.motion is None
     assert is_near_duplicate(found)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_copies_of_a_few_frames_are_known_and_others_are_not(count: int) -> None:
+    one = signed(FRAMES[:count], times(count))
+    assert is_near_duplicate(likeness(one, signed(FRAMES[:count, :, ::-1], times(count))))
+    assert not is_near_duplicate(likeness(one, signed(scene(1)[:count], times(count))))
+
+
+def test_pictures_of_few_frequencies_are_no_evidence() -> None:
+    """Two walls, each lit from the left and a little from above: alike, as many are."""
+    y, x = np.mgrid[:90, :160] / 90
+    walls = [(60 + 60 * x + down * y).astype(np.uint8) for down in (20, 35)]
+    one, two = (signed(np.repeat(np.stack([wall] * 50)[..., None], 3, 3), times(50)) for wall in walls)
+    found = likeness(one, two)
+    assert found.picture > 0.95
+    assert not is_near_duplicate(found)
+
+
+def test_a_crop_that_agrees_with_the_whole_nowhere_is_known() -> None:
+    """Fine patterns: a tenth less of either side moves each of their frequencies to another."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[:90, :160] / [[[90]], [[160]]]
+    light = rng.normal(size=(7, 7)) * (np.add.outer(np.arange(7), np.arange(7)) >= 6)
+    grey = sum(light[v, u] * np.cos(np.pi * v * y) * np.cos(np.pi * u * x) for v in range(7) for u in range(7))
+    still = np.repeat((120 + 18 * grey / np.std(grey)).clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+    frames = np.stack([still] * 50)
+    whole, part = signed(frames, times(50)), signed(frames[:, 9:, 16:], times(50))
+    assert (whole.values_NK[0] @ part.values_NK[0]) < 0.5
+    assert likeness(whole, part).picture > 0.75
 
 
 def test_black_frames_are_like_nothing() -> None:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from posecap.duplicates import keys_near
-from posecap.shards import ShardError
+from posecap.leakage import MOST_COMPARED
+from posecap.shards import Dataset, ShardError
 from posecap.storage import StorageError
 from tmor_train.backbones.unik import UNIK
 from tmor_train.benchmarks import Recordings
@@ -250,8 +251,9 @@ def _near_notes(task: Task | FrameTask, config: Mapping[str, Any] | None, folder
 
 @lru_cache(maxsize=8)
 def _near_keys(folder: str, shards: tuple[str, ...], split: str | None) -> frozenset[str]:
-    """:func:`posecap.duplicates.keys_near`, once for all measurements of a run."""
-    return keys_near(folder, *shards, split=split)
+    """:func:`posecap.duplicates.keys_near`, once for all measurements of a run; of many clips by files alone."""
+    clips = sum(Dataset(location).index().count_rows() for location in (folder, *shards))
+    return keys_near(folder, *shards, split=split, compare="footage" if clips <= MOST_COMPARED else "files")
 
 
 def _motions(part: MotionSet | Recordings) -> MotionSet:
