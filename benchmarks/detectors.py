@@ -7,10 +7,12 @@ A setting is an engine with its parameters, as in a pipeline file, or a pipeline
     blazepose
     ultralytics:weights_from=yolo11n-pose
     rtmdet_onnx:size=n+rtmpose_onnx:size=t       boxes from one engine, joints from another
+    movenet+oc_sort                              tracked by another engine than the pipeline's
     mine.py                                      the detection of a pipeline file
 
 An engine takes the place of the detector in a pipeline (``pipelines/default.py`` unless another one is given), whose
-tracker and filter stay as they are. A pipeline file brings its own, and decodes as it does itself.
+filter stays as it is, and its tracker where none is named. A pipeline file brings its own, and decodes as it does
+itself.
 """
 
 from __future__ import annotations
@@ -107,13 +109,22 @@ def setting(name: str, *, pipeline: Path = DEFAULT, long_side: int | None = None
     decoding = {} if long_side is None else {"long_side": long_side}
     if name.endswith(".py"):
         return _setting_with(name, load_pipeline(Path(name)), decoding)
-    detector, *estimators = (_engine(part) for part in name.split("+"))
-    if not hasattr(detector, "detect") or len(estimators) > 1 or any(not hasattr(e, "estimate") for e in estimators):
-        raise SettingError(f"{name!r}: expected DETECTOR or DETECTOR+ESTIMATOR, each NAME or NAME:PARAMETER=VALUE,…")
+    detector, *others = (_engine(part) for part in name.split("+"))
+    estimators, trackers = ([e for e in others if hasattr(e, method)] for method in ("estimate", "track"))
+    if (
+        not hasattr(detector, "detect")
+        or max(len(estimators), len(trackers)) > 1
+        or len(others) > len(estimators) + len(trackers)
+    ):
+        raise SettingError(
+            f"{name!r}: expected DETECTOR, and after + an ESTIMATOR, a TRACKER or both, each NAME or "
+            "NAME:PARAMETER=VALUE,…"
+        )
     if not estimators and detector.layout is None:  # type: ignore[attr-defined]
         raise SettingError(f"{name!r}: {detector.name} gives boxes only; add an estimator of joints with +")
+    parts = {"detector": detector, "estimator": (*estimators, "detector")[0]}
     return _setting_with(
-        name, load_pipeline(pipeline), {**decoding, "detector": detector, "estimator": (*estimators, "detector")[0]}
+        name, load_pipeline(pipeline), {**decoding, **parts, **({"tracker": trackers[0]} if trackers else {})}
     )
 
 
@@ -148,10 +159,12 @@ def _engine(written: str) -> Engine:
         if kind.__module__ == module.__name__
         and issubclass(kind, Engine)
         and hasattr(kind, "name")
-        and (hasattr(kind, "detect") or hasattr(kind, "estimate"))
+        and any(hasattr(kind, method) for method in ("detect", "estimate", "track"))
     ]
     if len(found) != 1:
-        raise SettingError(f"posecap/engines/{name}.py has {len(found)} engines that find people, expected one")
+        raise SettingError(
+            f"posecap/engines/{name}.py has {len(found)} engines that find or track people, expected one"
+        )
     parameters = {}
     for part in filter(None, settings.split(",")):
         key, equals, value = part.partition("=")

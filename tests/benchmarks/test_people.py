@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posecap.engines.movenet import MoveNet
+from posecap.engines.oc_sort import OCSort
 from posecap.interfaces import Detections
 from posecap.stages.filter_people import FilterPeople
 from tests import ROOT
@@ -37,7 +38,26 @@ def test_a_setting_is_an_engine_with_its_parameters(detectors: ModuleType) -> No
     assert chosen.timed.detector == MoveNet(imgsz=256, conf=0.2)
 
 
-@pytest.mark.parametrize("words", ["no_such_engine", "movenet:no_such_field=1", "movenet:imgsz"])
+def test_a_setting_may_name_a_tracker(detectors: ModuleType) -> None:
+    def tracker(words: str) -> object:
+        (track,) = (stage for stage in detectors.setting(words).posing if stage.name == "track")
+        return track.tracker
+
+    assert tracker("movenet+oc_sort:inertia=0.1") == OCSort(inertia=0.1)
+    assert tracker("movenet").name == "bytetrack"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "no_such_engine",
+        "movenet:no_such_field=1",
+        "movenet:imgsz",
+        "movenet+movenet",
+        "movenet+oc_sort+bytetrack",
+        "oc_sort",
+    ],
+)
 def test_what_is_no_setting_is_refused(detectors: ModuleType, words: str) -> None:
     with pytest.raises(detectors.SettingError):
         detectors.setting(words)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posecap.engines.bytetrack import ByteTrack
+from posecap.engines.oc_sort import OCSort
 from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
 from posecap.interfaces import Detections, Tracker
 
@@ -15,7 +16,9 @@ FPS = 25.0
 HEIGHT, WIDTH = 240, 480
 
 
-@pytest.fixture(params=[ByteTrack(), UltralyticsByteTrack(), UltralyticsBoTSORT()], ids=lambda tracker: tracker.name)
+@pytest.fixture(
+    params=[ByteTrack(), OCSort(), UltralyticsByteTrack(), UltralyticsBoTSORT()], ids=lambda tracker: tracker.name
+)
 def tracker(request) -> Tracker:
     if request.param.name.startswith("ultralytics") and importlib.util.find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
