@@ -44,6 +44,8 @@ class OpenRows:
     """The rows of one run.
 
     Args:
+        ledger: the build's, in which rows are entered.
+        staging: where the run leaves samples, and whose fingerprint is the pipeline's.
         perception: what the pipeline stores of a row; None goes on from nothing.
         clock: monotonic seconds.
 
@@ -64,10 +66,10 @@ class OpenRows:
         self._entered = -math.inf
         self._digests: dict[str, str] = {}
         """Of the rows that are executed, by their id, until their part is committed."""
-        self._fresh: dict[str, str] = {}
-        """Records that are not in the ledger yet, by digest."""
         self._row_digests: dict[str, str] = {}
         """Of the same rows, those by which their stored results are found."""
+        self._fresh: dict[str, str] = {}
+        """Records that are not in the ledger yet, by digest."""
         self.taken = 0
         self.replayed = 0
         ledger.record_open_rows(None)
@@ -77,6 +79,7 @@ class OpenRows:
 
     def known(self, row: Row) -> RowResult | None:
         """What an earlier run made of a row, if that can be used: with the seconds and frames of that run, and no node.
+        None where it is to be executed.
 
         To be asked of each row that would be executed, as else :meth:`done` does not keep it for the next build.
         """
@@ -117,7 +120,7 @@ class OpenRows:
             return None
         self.replayed += 1
         offset, size = written["at"]
-        texts = of_file.get("columns")
+        texts = of_file.get("columns")  # name of the columns file and its SHA-256, as keep_stored_rows entered them
         return StoredRow(
             row=row,
             results=StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"]),
@@ -352,10 +355,12 @@ def _result(written: str) -> RowResult | None:
 
 
 def _sample(written: dict[str, Any]) -> StagedSample:
+    """A sample of :func:`_record`; KeyError or TypeError where it is anything else."""
     pieces = {name: written[name] for name in ("pose", "video", "thumbnail")}
     ranges = {name: None if piece is None else FileRange(**piece) for name, piece in pieces.items()}
     return StagedSample(**{**written, **ranges})
 
 
 def _is_staged(name: str) -> bool:
+    """Whether a name is that of a file in the folder of staging."""
     return name.startswith(f"{FOLDER}/") and ".." not in PurePosixPath(name).parts

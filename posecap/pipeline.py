@@ -132,7 +132,7 @@ class Pipeline:
         for name in self.expected_rejections:
             if name not in {LABELLED, *(stage.name for stage in self.stages)}:
                 raise PipelineError(f"expected_rejections names {name!r}, which is not a stage of this pipeline")
-        if not issubclass(last.gives, Sample | Addition):
+        if not issubclass(last.gives, Sample | Addition):  # who writes a pipeline file wants samples
             raise PipelineError(f"the last stage must give a Sample (Pack does); {last.name!r} does not")
         for segment in self.segments():
             alone = [e.name for stage in segment.stages for e in engines_of(stage) if not e.thread_safe]
@@ -143,6 +143,7 @@ class Pipeline:
                 )
 
     def _check_words(self) -> None:
+        """Raise PipelineError for a field of a stage or engine with an unknown word, and for a member's bad name."""
         try:
             for stage in self.stages:
                 check_words(stage)
@@ -182,6 +183,7 @@ class Pipeline:
         return self._lineage_of(engine for stage in self.stages for engine in engines_of(stage))
 
     def _lineage_of(self, engines: Iterable[Engine]) -> dict[str, Any]:
+        """:meth:`lineage` as far as these engines determine the result; posecap and NumPy always do."""
         engines = tuple(engines)
         weights = sorted({name for engine in engines for name in engine.weights})
         named = {name for engine in engines for name in (*engine.packages, *engine.libraries)} | {"posecap", "numpy"}
@@ -354,6 +356,7 @@ def _names_without_paths(weights: list[str]) -> list[str]:
 
 
 def _version(package: str) -> str:
+    """The installed version, or words where there is none, which change a fingerprint like any other."""
     try:
         return version(package)
     except PackageNotFoundError:

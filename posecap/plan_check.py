@@ -56,8 +56,8 @@ _SHOWN_KINDS = 20
 _BATCH_ROWS = 1 << 16
 """Of the plan in memory at a time."""
 MOST_ROWS = 200_000
-"""Most rows that are looked at one by one, from the beginning; a file for each is opened. This and the next are free
-choices."""
+"""Most rows that are looked at one by one, from the beginning; a file for each is opened. This and the next are our
+choices: some seconds of looking."""
 MOST_PROBED = 500
 """Most files whose duration is read, evenly over the rows that name no end; the others count as their mean. As many are
 read again, evenly over the rows that name an end, since that may lie beyond the video's."""
@@ -407,6 +407,7 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
     """What an update does, stage by stage, with the rows that the parts to be replaced have now.
 
     Rows that are new are not among them, and of rows that are edited nothing is known: they count as the others.
+    Parts of which nothing can be read are passed over.
     """
     perception, order = pipeline.perception(), StageOrder.of(pipeline.stages)
     names = [stage.name for stage in pipeline.stages]
@@ -454,6 +455,13 @@ def _wants_frames(pipeline: Pipeline, perception: Perception, after: str | None,
 
 
 def _why_again(name: str, number: int, used: int, names: Sequence[str], reasons: Sequence[str]) -> str:
+    """Why a stage runs again, in words.
+
+    Args:
+        number: its position among ``names``.
+        used: position of the last stage whose stored results are used; -1 for none.
+        reasons: how the pipeline differs, as :attr:`posecap.build.Change.reasons` has them.
+    """
     own = [reason for reason in reasons if reason.startswith(f"pipeline.{name}")]
     if own:
         return own[0].removeprefix("pipeline.")
@@ -526,6 +534,7 @@ def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
 
 
 def _stage_table(stages: Sequence[StageForecast]) -> Table:
+    """What an update does, a line for each stage."""
     table = Table("update: stage", "re-used", "run again", "why", "worker hours, at most", title_justify="left")
     for number in (1, 2, 4):
         table.columns[number].justify = "right"

@@ -54,7 +54,7 @@ _Rows = tuple[PartName, NDArray[np.int64]]
 """A part, and the rows to read of it: ascending numbers of samples within the part."""
 
 _MOST_PASSES = 64
-"""Times that an epoch can be interrupted and go on with another number of ranks, workers or samples in a batch: a free
+"""Times that an epoch can be interrupted and go on with another number of ranks, workers or samples in a batch: our
 bound."""
 
 

@@ -78,9 +78,11 @@ _NESTED = re.compile(SCHEME + "//")
 """The beginning of a parameter's value that is a URI."""
 _URI_IN_TEXT = re.compile(r"""[A-Za-z][A-Za-z0-9+.-]{1,30}:(?:\\?[/\\]){2}[^\s'"<>]*""")
 _SHORTEST_HIDDEN = 4
-"""Secrets of fewer characters are not looked for in messages: they are in ordinary words too, and guessed at once."""
+"""Secrets of fewer characters are not looked for in messages: our choice, as they are in ordinary words
+too, and guessed at once."""
 _DEEPEST = 4
-"""A URI that is the value of a parameter of a URI that is … so often is left out as a whole."""
+"""A URI that is the value of a parameter of a URI that is … so often is left out as a whole. Our choice: pages that
+pass on a video's address nest once or twice."""
 
 _SEPARATOR = "\x1f"  # checked cells hold no control characters
 _BLOCK_BYTES = 1 << 12
@@ -176,6 +178,7 @@ def _plain(name: str) -> str:
 
 
 def _is_secret(name: str, value: str) -> bool:
+    """Whether a parameter, its name as :func:`_plain` writes it, is a secret."""
     if name == "key" and _OBJECT_NAME.fullmatch(unquote(value)):  # a file's name in a store, as key=a/b.mp4
         return False
     return name in _SECRETS or name.endswith(_SECRET_ENDINGS) or name.startswith(_SIGNING_PREFIXES)
@@ -209,6 +212,7 @@ class PrivateUris:
 
     @property
     def _file(self) -> IO[bytes]:
+        """Made when it is first asked for."""
         if self._opened is None:  # most manifests have no secrets
             self._opened = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - for as long as the plan is used
             weakref.finalize(self, self._opened.close)
@@ -265,8 +269,10 @@ class PrivateUris:
 
 
 def _name(table: str, number: int, public: str) -> str:
+    """By which a row is found; see :meth:`PrivateUris.add`."""
     return _SEPARATOR.join((table, str(number), public))
 
 
 def _hash(name: str) -> int:
+    """64 bits; names that share one are told apart by the names in the file."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")

@@ -15,7 +15,7 @@ from posecap.interfaces import Decoder, Frames
 from posecap.types import Media, Pixels, Span
 
 _COLUMNS, _ROWS = 32, 18
-"""Size of a thumbnail, in cells."""
+"""Size of a thumbnail, in cells. Our choice: square ones in pictures of 16:9."""
 _SAMPLES = 4
 """Pixels sampled per thumbnail cell and axis: one alone would depend on fine texture, all would cost more."""
 _LUMA = np.array([77, 150, 29], np.uint32)

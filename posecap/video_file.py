@@ -60,8 +60,8 @@ _REORDER = 8
 """How many frames are held back to sort their presentation times: more than encoders move a frame by (x264 by up to 3
 unless asked otherwise), and few enough to hold."""
 _LOOK_BACK_SECONDS = (0.0, 1.0, 5.0)
-"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Free
-choices; after the last one the file is read from its beginning."""
+"""How much earlier than wanted to seek; the next one is tried when the first frame found comes too late. Our
+choices: most videos have a keyframe every few seconds; after the last one the file is read from its beginning."""
 _LOOK_BACK_KEYFRAMES = (1, 2, 5)
 """The same in files without an index: which keyframe before the moment wanted, counted back from it."""
 _READ_FROM_START_SECONDS = 2.0

@@ -168,7 +168,7 @@ class HostLimits:
     (:class:`posecap.stages.download.Download`).
 
     Args:
-        connections: downloads from the host at once; others wait, which does not count as time of theirs. 4 is a free
+        connections: downloads from the host at once; others wait, which does not count as time of theirs. 4 is our
             choice.
         requests_per_second: requests to the host, retries and resumed transfers included; None for no limit.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _STATE_SECONDS = (MP4, "avi", "matroska,webm", "flv")
 """Containers whose header states a duration that can be believed. MPEG streams state none, and ASF adds its preroll."""
 _CUT_OFF_SECONDS = 1.0
-"""Where all packets were read: a container that promises so much more than they reach is taken for cut off. A free
+"""Where all packets were read: a container that promises so much more than they reach is taken for cut off. Our
 choice."""
 
 

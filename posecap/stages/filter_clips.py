@@ -53,7 +53,8 @@ class FilterClips(Stage):
         yield item
 
     def check_row(self, row: Row) -> None:
-        """
+        """Raise what the row alone tells; parts of the condition on columns that it does not tell are passed over.
+
         Raises:
             Reject: ``filtered``: a part of the condition that the row alone decides does not hold.
         """
@@ -62,6 +63,7 @@ class FilterClips(Stage):
 
     @cached_property
     def _condition(self) -> Where:
+        """The condition, read once; WhereError where it is none."""
         return Where(self.where)
 
 

@@ -90,7 +90,7 @@ class EmbedCaptions(Stage):
 
     text: TextEmbedder
 
-    def __call__(self, item: SampledRow) -> Iterator[Addition]:
+    def __call__(self, item: SampledRow) -> Iterator[Addition]:  # the rows of posecap.enrichment are all such
         vectors = self.text.embed_text(item.captions)
         ends = np.cumsum([sum(counts) for counts in item.counts])
         for key, counts, end in zip(item.keys, item.counts, ends, strict=True):
@@ -147,6 +147,7 @@ class Pack(Stage):
         self._check_spans(item)
         mp4 = None
         if self.store_video == "clip" and self.encoder is not None:
+            # A clip taken from stored results has the mp4 of its earlier sample, if that was made with this encoder.
             mp4 = item.video_mp4 or self.encoder.encode(np.asarray(item.frames_THW3), item.pts_T)
         yield Sample(
             key=item.clip_id,
@@ -161,7 +162,11 @@ class Pack(Stage):
         )
 
     def _check_spans(self, item: EmbeddedClip) -> None:
-        """The skeleton's and the video vector's frames must lie inside the clip's span and cover enough of it."""
+        """The skeleton's and the video vector's frames must lie inside the clip's span and cover enough of it.
+
+        Raises:
+            Reject: ``span_mismatch``.
+        """
         start, end = item.span.start_seconds, item.span.end_seconds
         covers = {
             "skeleton": (float(item.pts_T[0]), float(item.pts_T[-1])),

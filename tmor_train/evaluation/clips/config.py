@@ -43,8 +43,8 @@ class ExactConfig:
 
     ``strengths`` are values of scikit-learn's C, the weight of the summed cross-entropy against half the squared
     weights; they are compared on the hold-out, and of equally good ones the first is taken. L-BFGS stops after
-    ``iterations`` at the latest; what it has reached by then is measured, without a warning. The defaults are free
-    choices.
+    ``iterations`` at the latest; what it has reached by then is measured, without a warning. The defaults are our
+    choices: every factor of ten around 0.1.
 
     Raises:
         ValueError: a number is out of its range.
