@@ -235,9 +235,10 @@ vectors themselves, which must come from two encoders with one joint space (such
 Rescoring = Literal["centred", "csls", "prototypes", "cache"]
 """How scores are corrected by the measured clips. ``centred``: each modality's mean is subtracted before the cosine.
 ``csls``: centred, and from each text's cosines the mean of those to its nearest clips is subtracted (Conneau et al.,
-"Word translation without parallel data", ICLR 2018, eq. 3). ``prototypes``: csls, then the most confident clips of each
-class stand beside its text. ``cache``: csls, and clips come one after the other; confident ones are kept and compared
-with later ones (after Karmanov et al., "Efficient test-time adaptation of vision-language models", CVPR 2024)."""
+"Word translation without parallel data", ICLR 2018, eq. 3). ``prototypes``: centred, then the most confident clips of
+each class stand beside its text. ``cache``: centred, and clips come one after the other; confident ones are kept and
+compared with later ones (after Karmanov et al., "Efficient test-time adaptation of vision-language models", CVPR
+2024)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,13 +260,13 @@ class RescoringConfig:
         ValueError: a number is out of its range.
     """
 
-    neighbours: int = 10
-    share: float = 0.5
+    neighbours: int = 100
+    share: float = 0.25
     rounds: int = 5
     prototype_weight: float = 0.5
     kept: int = 8
-    sharpness: float = 5.0
-    cache_weight: float = 0.3
+    sharpness: float = 1.0
+    cache_weight: float = 3.0
     temperature: float = 0.1
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ def test_csls_against_a_loop() -> None:
 def test_the_cache_of_a_clip_holds_clips_before_it_alone() -> None:
     """The first clip to come is scored by texts alone, and the order by the seed."""
     motion, texts, _ = modalities(gap=1.0)
-    of_text = rescored(motion, texts, "csls", RescoringConfig())
+    of_text = rescored(motion, texts, "centred", RescoringConfig())
     scores = rescored(motion, texts, "cache", RescoringConfig(), seed=4)
     first, last = np.random.default_rng(4).permutation(len(motion))[[0, -1]]
     assert np.array_equal(scores[first], of_text[first])
@@ -74,7 +74,7 @@ def test_a_class_without_clips_keeps_its_text() -> None:
     """Of two classes with one text, the first has all clips of both."""
     motion, texts, _ = modalities(gap=0.0)
     texts[1] = texts[0]
-    of_text = rescored(motion, texts, "csls", RescoringConfig())
+    of_text = rescored(motion, texts, "centred", RescoringConfig())
     scores = rescored(motion, texts, "prototypes", RescoringConfig(rounds=1))
     assert np.array_equal(scores[:, 1], of_text[:, 1])
     assert not np.array_equal(scores[:, 0], of_text[:, 0])
