@@ -114,7 +114,9 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **settings)
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"{folder} needs more: pip install 'posecap[caption]' ({shortened(error)})", name=error.name
+            f"{folder} needs more: pip install 'posecap[caption]', which has what any of transformers' models here "
+            f"asks for ({shortened(error)})",
+            name=error.name,
         ) from error
     except Exception as error:  # what a broken file makes of transformers' readers can be any of them
         if ran_out_of_memory(error):

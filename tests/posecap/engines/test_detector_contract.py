@@ -14,7 +14,9 @@ from posecap.engines.movenet import MoveNet
 from posecap.engines.multi_scale import MultiScale
 from posecap.engines.rtmdet_onnx import RTMDetOnnx
 from posecap.engines.rtmo_onnx import RTMOOnnx
+from posecap.engines.transformers_detector import TransformersDetector
 from posecap.engines.ultralytics import Ultralytics
+from posecap.inference.package_compat import ensure_torchvision
 from posecap.interfaces import Detector
 from posecap.joints import LAYOUTS
 from posecap.stage import engines_of
@@ -42,6 +44,15 @@ def detector(request) -> Detector:
     scope="module", params=["yolo11n", "yolo11n-pose", "yolov8n-pose", "yolo26n-pose", "rtmdet-n", "rtmo-t"]
 )
 def random_detector(request, tmp_path_factory) -> Detector:
+    if request.param == "rf_detr":
+        transformers = pytest.importorskip("transformers", reason="needs posecap[transformers]")
+        ensure_torchvision()
+        if not hasattr(transformers, "RfDetrConfig"):
+            pytest.skip(f"transformers {transformers.__version__} has no RF-DETR")
+        from tests.random_weights import transformers_detector
+
+        folder = transformers_detector.rf_detr(tmp_path_factory.mktemp("random") / "rf_detr")
+        return TransformersDetector(checkpoint=str(folder), conf=0.05, batch=3, device="cpu")
     if request.param.startswith("rtm"):
         for package in ("mmpose", "mmdet", "onnx"):  # which write it; reading takes onnxruntime alone
             if importlib.util.find_spec(package) is None:
