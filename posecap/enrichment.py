@@ -195,7 +195,8 @@ class WriteExtra(Stage):
 @dataclass(frozen=True)
 class _Part:
     """A part of the dataset with what a member is made for: ``table`` has the columns ``key``, ``row_id``, ``uri`` and
-    ``captions`` of its samples that are not removed, ``captions_more`` sentences of members of captions by sample."""
+    ``captions`` of its samples that are not removed, ``inputs`` is a hash of what the member is made of
+    (:func:`posecap.shards.extra.inputs_of`), ``captions_more`` are the sentences of members of captions by sample."""
 
     name: PartName
     table: Any
@@ -204,6 +205,7 @@ class _Part:
 
     @property
     def keys(self) -> tuple[str, ...]:
+        """Of the samples, in order."""
         return tuple(self.table["key"].to_pylist())
 
 
@@ -233,7 +235,7 @@ class Enrichment:
         start_pool: starts workers for segments.
         retry: whether samples that have none since they failed are tried again.
         remake: parts of the member that were made otherwise are made again; else they are an error.
-        poison_after: a row on which a worker dies this many times has none.
+        poison_after: a row on which a worker dies this many times has none; 3 as in :class:`posecap.build.Options`.
         shape: how progress is shown.
         log: prints a line for the user.
     """
@@ -253,6 +255,7 @@ class Enrichment:
     _earlier: dict[PartName, ExtraPart] = field(default_factory=dict)
     """Of those, the ones of which only samples that have none are tried again."""
     _all_rows: dict[str, Row] | None = None
+    """Of the whole plan, by id; None until they are needed (:meth:`_planned`)."""
 
     def run(self) -> Enriched:
         """Make what is not there of the member, and list it.
@@ -333,7 +336,7 @@ class Enrichment:
     def _work(
         self, todo: Sequence[PartName], covers: Sequence[MemberName], fingerprint: str, total: int
     ) -> dict[PartName, Mapping[str, tuple[str, str, str]]]:
-        """Make parts of the member; returns which of their samples have none, and why."""
+        """Make parts of the member; returns which of their samples have none, and why: stage, reason and detail."""
         made: dict[PartName, Mapping[str, tuple[str, str, str]]] = {}
         lineage, configuration = self.member.pipeline.lineage(), self.member.pipeline.configuration()
         folder = work_folder(self.storage)
@@ -348,6 +351,7 @@ class Enrichment:
             progress = Progress(rows=total, stages=self.member.pipeline.stages, shape=self.shape)
 
             def on_row(row: RowResult) -> None:
+                """Enter a row that is done; EnrichmentError where the output cannot be written."""
                 ended: list[RowOutcome | ClipOutcome] = [row.outcome, *row.outcome.clips]
                 for one in ended:
                     if one.reason == OUTPUT_NOT_WRITABLE:
@@ -382,6 +386,7 @@ class Enrichment:
         return made
 
     def _segments(self, staging: Staging, ledger: Ledger) -> tuple[Segment, ...]:
+        """Those of the member's pipeline, the last of which stages its samples, and one that writes parts."""
         *before, last = self.member.pipeline.segments()
         perception, storing = self.member.pipeline.perception(), None
         if perception is not None:
@@ -394,6 +399,7 @@ class Enrichment:
     def _work_parts(
         self, todo: Sequence[PartName], covers: Sequence[MemberName], open_rows: OpenRows
     ) -> Iterator[WorkPart]:
+        """Parts to make, each once it can be worked on; a row is what an earlier run made of it, if that is known."""
         wanted = set(todo)
         for part in _parts(self.storage, self.member.name.kind, covers):
             if part.name not in wanted:
@@ -590,5 +596,6 @@ def remove_member(location: Location, name: MemberName) -> int:
 
 
 def _short(value: Any) -> str:
+    """A value as messages quote it: cut when longer than 120 characters, about a line of a terminal."""
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "…"

@@ -31,7 +31,8 @@ class StateError(ValueError):
 
 @dataclass(frozen=True)
 class Shuffle:
-    """How each consumer shuffles, by a buffer of ``buffer`` samples; ``seed`` None leaves the order of the sequence."""
+    """How each consumer shuffles, by a buffer of ``buffer`` samples, at least 1; ``seed`` None leaves the order of the
+    sequence."""
 
     seed: int | None
     epoch: int

@@ -115,8 +115,8 @@ class UltralyticsByteTrack(_UltralyticsTracker):
 
 @dataclass(frozen=True)
 class UltralyticsBoTSORT(_UltralyticsTracker):
-    """BoT-SORT without appearance: as ByteTrack, with boxes instead of centre and aspect in the filter's state,
-    and with the camera's motion subtracted.
+    """BoT-SORT without appearance: as ByteTrack, with width and height instead of aspect and height in the filter's
+    state, and with the camera's motion subtracted.
 
     Args:
         camera: the method that estimates the camera's motion; ``sparseOptFlow`` is the package's default, ``none``

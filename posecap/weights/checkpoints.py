@@ -32,9 +32,10 @@ _PARALLEL = "module."
 _LARGEST_HEADER = 100_000_000
 """Of a safetensors file, in bytes: the library's own limit."""
 _SHOWN, _LONGEST_SHOWN = 3, 120
-"""Names in a message, and characters of each."""
+"""Names in a message, and characters of each: our choices of what is read on a line or two."""
 _DEEPEST_MODULE, _MOST_MODULES = 64, 50_000
-"""Bounds for hostile files, such as a module that contains itself; real networks have far less of both."""
+"""Bounds for hostile files, such as a module that contains itself; real networks have far less of both.
+Our choices."""
 
 
 class CheckpointError(ValueError):
@@ -260,6 +261,7 @@ def _tensors_of(content: Any) -> dict[str, torch.Tensor]:
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a tensor's name fits one of the patterns, as :mod:`fnmatch` has them."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -83,10 +83,13 @@ class STGCN(Backbone):
 
     Raises:
         LayoutError: unknown layout.
-        ValueError: a size below 1, widths of another number than ten, or a last one other than 256.
+        ValueError: a size below 1, widths of another number than ten, a last one other than 256, or a dropout that is
+        no
+            share.
     """
 
     A: Tensor
+    """The graph, (3, V, V); each block multiplies it by an importance of its own, which is learned and 1 at first."""
 
     def __init__(
         self,

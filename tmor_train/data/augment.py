@@ -56,6 +56,7 @@ def _about(batch: MotionBatch, centre: Tensor, matrix_NCC: Tensor) -> MotionBatc
 
 
 def _radians(clips: int, degrees: float, generator: torch.Generator) -> Tensor:
+    """An angle for each clip, up to ``degrees`` either way: (N,) radians."""
     return drawn(clips, -math.radians(degrees), math.radians(degrees), generator)
 
 

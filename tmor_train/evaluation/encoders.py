@@ -251,7 +251,8 @@ def _near_notes(task: Task | FrameTask, config: Mapping[str, Any] | None, folder
 
 @lru_cache(maxsize=8)
 def _near_keys(folder: str, shards: tuple[str, ...], split: str | None) -> frozenset[str]:
-    """:func:`posecap.duplicates.keys_near`, once for all measurements of a run; of many clips by files alone."""
+    """:func:`posecap.duplicates.keys_near`, once for all measurements of a run, which has one encoder or a few; of many
+    clips by files alone."""
     clips = sum(Dataset(location).index().count_rows() for location in (folder, *shards))
     return keys_near(folder, *shards, split=split, compare="footage" if clips <= MOST_COMPARED else "files")
 

@@ -49,6 +49,7 @@ class Task:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the K classes; the columns of scores are in this order."""
         return self.train.classes
 
     @property
@@ -187,6 +188,7 @@ def held_out(motions: MotionSet, config: HoldOut) -> tuple[Numbers, Numbers]:
 
 
 def _of_each_class(label_N: Numbers, config: HoldOut) -> NDArray[np.bool_]:
+    """(N,) True for the clips that :func:`held_out` holds out by ``clips``."""
     held = np.zeros(len(label_N), np.bool_)
     for label in np.unique(label_N).tolist():
         members = np.flatnonzero(label_N == label)
@@ -209,6 +211,7 @@ class FrameTask:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """Names of the K classes; the columns of scores are in this order."""
         return self.train.classes
 
 

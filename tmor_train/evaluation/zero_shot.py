@@ -1,4 +1,5 @@
-"""Zero-shot recognition: no classifier is trained, each clip is given the class whose text is nearest (Sec. III-C).
+"""Zero-shot recognition: no classifier is trained, each clip is given the class whose text is nearest (T-MOR's Sec.
+III-C).
 
 The score of a clip and a class is cos(phi_M(E_M(sk)), phi_T(E_T(text of the class))): E_M is the motion encoder of the
 skeletons sk, E_T the text encoder, phi_M and phi_T are the projections to the space that they share. Where all clips
@@ -105,6 +106,7 @@ class _Recognition:
                     yield from self._rescored_trials(name)
 
     def _rescored_trials(self, name: PromptSet) -> Iterator[Trial]:
+        """Motion alone by a set of prompts, once for each way of rescoring."""
         for how in self._config.rescoring:
             measure = partial(self._measure_rescored, name, how)
             mode = f"zero_shot_{name}_{how}"

@@ -30,7 +30,7 @@ from tmor_train.training.distributed import autocast_of
 from tmor_train.training.runs import RunError
 
 _HEAD = 0  # purpose of random numbers: the new head's weights
-_HEAD_DEVIATION = 0.01  # standard deviation of those weights, as usual for a new linear layer on trained features
+_HEAD_DEVIATION = 0.01  # standard deviation of those weights, as in MoCo's linear classifier
 
 
 class FineTuner(Trainer[MotionBatch]):
