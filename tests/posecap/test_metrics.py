@@ -6,7 +6,10 @@ import contextlib
 import io
 import json
 import re
+import shutil
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +315,45 @@ def test_the_documentation_lists_every_metric() -> None:
     for metric in METRICS:
         labels = ", ".join(f"`{label}`" for label in metric.labels)
         assert f"| `{metric.name}` | {metric.kind} | {labels} | {metric.about} |" in page
+
+
+def test_prometheus_reads_the_file_and_knows_the_dashboards_queries(
+    made: tuple[BuildResult, list[dict[str, Any]], str], tmp_path: Path
+) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on the path (Debian's package prometheus)")
+    *_, text = made
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    queries = [one.replace("$dataset", ".*").replace("$__rate_interval", "1m") for one in EXPRESSIONS]
+    rules = [{"record": f"query:{number}", "expr": query} for number, query in enumerate(queries)]
+    path = tmp_path / "rules.json"  # which YAML reads as well
+    path.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    checked = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(rules)} rules found" in checked.stdout
+
+
+def test_grafanas_own_model_of_a_dashboard_has_all_of_ours() -> None:
+    sdk = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason="pip install grafana-foundation-sdk")
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    plugins.register_default_plugins()
+    read = json.loads(json.dumps(sdk.Dashboard.from_json(DASHBOARD), cls=JSONEncoder))
+    # What an exported dashboard has in addition, for whoever imports it.
+    ours = {key: value for key, value in DASHBOARD.items() if key not in ("__inputs", "__requires")}
+    assert list(lost(ours, read)) == []
+
+
+def lost(ours: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Where what was read lacks something of ours, or has another value; it may have defaults in addition."""
+    if isinstance(ours, dict) and isinstance(read, dict):
+        for key, value in ours.items():
+            yield from lost(value, read.get(key), f"{path}/{key}")
+    elif isinstance(ours, list) and isinstance(read, list) and len(ours) == len(read):
+        for number, (one, other) in enumerate(zip(ours, read, strict=True)):
+            yield from lost(one, other, f"{path}/{number}")
+    elif ours != read:
+        yield path
