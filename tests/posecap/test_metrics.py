@@ -344,16 +344,16 @@ def test_grafanas_own_model_of_a_dashboard_has_all_of_ours() -> None:
     read = json.loads(json.dumps(sdk.Dashboard.from_json(DASHBOARD), cls=JSONEncoder))
     # What an exported dashboard has in addition, for whoever imports it.
     ours = {key: value for key, value in DASHBOARD.items() if key not in ("__inputs", "__requires")}
-    assert list(lost(ours, read)) == []
+    assert list(missing(ours, read)) == []
 
 
-def lost(ours: Any, read: Any, path: str = "") -> Iterator[str]:
+def missing(ours: Any, read: Any, path: str = "") -> Iterator[str]:
     """Where what was read lacks something of ours, or has another value; it may have defaults in addition."""
     if isinstance(ours, dict) and isinstance(read, dict):
         for key, value in ours.items():
-            yield from lost(value, read.get(key), f"{path}/{key}")
+            yield from missing(value, read.get(key), f"{path}/{key}")
     elif isinstance(ours, list) and isinstance(read, list) and len(ours) == len(read):
         for number, (one, other) in enumerate(zip(ours, read, strict=True)):
-            yield from lost(one, other, f"{path}/{number}")
+            yield from missing(one, other, f"{path}/{number}")
     elif ours != read:
         yield path
