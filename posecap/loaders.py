@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.shards.dataset import Dataset
+from posecap.shards.extra_fields import ExtraFields
 from posecap.shards.paths import ARRAYS, ShardError, part_named, tar_path
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.shards.where import Where
@@ -42,13 +43,15 @@ def webdataset(
     seed: int | None = 0,
     shuffle_buffer: int = 1024,
     where: str | Where | None = None,
+    extra: Sequence[str] = (),
 ) -> Any:
     """The samples of a dataset as a webdataset pipeline, to be continued with ``.map``, ``.to_tuple``, ``.batched`` …
 
     Parts are put into a seeded order, the same on all ranks and another in each pass of a process (``WDS_EPOCH`` in the
     environment says which, else they are counted), and divided among ranks, then among the DataLoader workers of each.
     Samples are dicts with the names that webdataset itself reads from the tars: ``__key__``, ``__url__``, and, decoded,
-    ``joints.npy``, ``pts.npy``, ``video.npy``, ``text.npy`` (arrays), ``txt`` (the first caption) and ``json`` (dict).
+    ``joints.npy``, ``pts.npy``, ``video.npy``, ``text.npy`` (arrays), ``txt`` (the first caption) and ``json`` (dict);
+    of extra members ``video.NAME.npy``, ``text.NAME.npy`` and ``captions.NAME.json`` (list).
 
     Args:
         location: as for ``posecap.open``.
@@ -56,6 +59,7 @@ def webdataset(
         seed: of the orders; None for the order on disk.
         shuffle_buffer: samples that each consumer holds in memory to draw from.
         where: only clips for which a condition holds (:mod:`posecap.shards.where`).
+        extra: extra members, as ``text.minilm`` (:mod:`posecap.shards.extra`), without clips that have none.
 
     Raises:
         ModuleNotFoundError: webdataset is not installed.
@@ -65,7 +69,8 @@ def webdataset(
     """
     wds = _package("webdataset")
     dataset = Dataset(location)
-    parts = dataset.parts(split, where=Where.of(where))
+    members = ExtraFields(dataset, extra)
+    parts = members.parts(dataset.parts(split, where=Where.of(where)))
     if not parts:
         raise _no_samples(dataset)
     rows = {str(part): rows for part, rows in parts}
@@ -75,7 +80,7 @@ def webdataset(
     pipeline.append(_Divided(len(rows)))
     pipeline.append(wds.split_by_node)
     pipeline.append(wds.split_by_worker)
-    pipeline.append(_Decoded(dataset, rows))
+    pipeline.append(_Decoded(dataset, rows, members))
     if seed is not None and shuffle_buffer > 1:
         pipeline.append(wds.detshuffle(shuffle_buffer, initial=shuffle_buffer, seed=seed))
     return pipeline
@@ -100,8 +105,8 @@ class _Divided:
 class _Decoded:
     """Reads the samples of parts."""
 
-    def __init__(self, dataset: Dataset, rows: dict[str, NDArray[np.int64]]) -> None:
-        self._dataset, self._rows = dataset, rows
+    def __init__(self, dataset: Dataset, rows: dict[str, NDArray[np.int64]], extra: ExtraFields) -> None:
+        self._dataset, self._rows, self._extra = dataset, rows, extra
 
     def __call__(self, source: Iterator[Any]) -> Iterator[dict[str, Any]]:
         for one in source:
@@ -114,24 +119,36 @@ class _Decoded:
                         **{f"{name}.npy": read_array(name, members[name]) for name in ARRAYS},
                         "txt": str(members["txt"], "utf-8"),
                         "json": read_facts(members["json"]),
+                        **{_member_ending(name, v): v for name, v in self._extra.of(part, key).items()},
                     }
                 except (ShardError, UnicodeError) as error:
                     raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
 
-def huggingface(location: Location, *, split: str | None = "train", where: str | Where | None = None) -> Any:
+def _member_ending(name: str, value: Any) -> str:
+    """The name of an extra member as that of a file of a sample."""
+    return f"{name}.json" if isinstance(value, list) else f"{name}.npy"
+
+
+def huggingface(
+    location: Location,
+    *,
+    split: str | None = "train",
+    where: str | Where | None = None,
+    extra: Sequence[str] = (),
+) -> Any:
     """The samples of a dataset as a ``datasets.IterableDataset`` with a shard for each part.
 
     It shuffles (``.shuffle(seed, buffer_size)``, ``.set_epoch``), divides
     (``datasets.distributed.split_dataset_by_node``, and DataLoader workers by itself) and goes on from a state
     (``.state_dict()``) as every such dataset; ``.with_format("torch")`` gives tensors, all of them float32. Examples
     hold ``key``, ``joints`` (M, T, J, 3), ``pts`` (T), ``video`` (D) and ``text`` (C, D) as arrays, ``captions`` (C
-    texts) and ``facts`` (dict).
+    texts), ``facts`` (dict), and extra members by their names.
     Their types are not declared, since that turns every array into lists, twenty times slower; :func:`features` has
     them, for ``.cast`` and for ``datasets.Dataset.from_generator``, the same for every part and dataset.
 
     Args:
-        location, split, where: as for :func:`webdataset`.
+        location, split, where, extra: as for :func:`webdataset`.
 
     Raises:
         ModuleNotFoundError: datasets is not installed.
@@ -140,26 +157,31 @@ def huggingface(location: Location, *, split: str | None = "train", where: str |
     """
     datasets = _package("datasets")
     dataset = Dataset(location)
-    parts = [(str(part), rows) for part, rows in dataset.parts(split, where=Where.of(where))]
+    found = ExtraFields(dataset, extra).parts(dataset.parts(split, where=Where.of(where)))
+    parts = [(str(part), rows) for part, rows in found]
     if not parts:
         raise _no_samples(dataset)
     # In a tuple, since every list is divided among workers.
-    known = {"location": (location,), "parts": parts}
+    known = {"location": (location, tuple(extra)), "parts": parts}
     return datasets.IterableDataset.from_generator(_examples, gen_kwargs=known)
 
 
-def _examples(location: tuple[Location], parts: Sequence[_Part]) -> Iterator[dict[str, Any]]:
-    """The samples of several parts; ``location`` is the only item of its tuple."""
+def _examples(location: tuple[Location, tuple[str, ...]], parts: Sequence[_Part]) -> Iterator[dict[str, Any]]:
+    """The samples of several parts; ``location`` is that of the dataset, and its extra members to read."""
+    place, extra = location
     for name, rows in parts:
-        yield from examples(*location, name, rows=rows)
+        yield from examples(place, name, rows=rows, extra=extra)
 
 
-def examples(location: Location, part: str, *, rows: NDArray[np.int64] | None = None) -> Iterator[dict[str, Any]]:
+def examples(
+    location: Location, part: str, *, rows: NDArray[np.int64] | None = None, extra: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """The samples of one part as dicts, as :func:`huggingface` gives them.
 
     Args:
         part: its name, such as ``train/00042``; the index has it in the column ``part``.
         rows: numbers of samples in the part, ascending; None for all that are not removed.
+        extra: extra members; samples that have none are left out.
 
     Raises:
         ShardError: the part or a sample is damaged.
@@ -167,6 +189,8 @@ def examples(location: Location, part: str, *, rows: NDArray[np.int64] | None = 
     dataset, name = Dataset(location), part_named(part)
     if rows is None:
         rows = dict(dataset.parts(name.split)).get(name, np.zeros(0, np.int64))
+    fields = ExtraFields(dataset, extra)
+    rows = rows[fields.kept(name, rows)]
     for _, key, members in dataset.members([(name, rows)]):
         try:
             facts = read_facts(members["json"])
@@ -174,7 +198,7 @@ def examples(location: Location, part: str, *, rows: NDArray[np.int64] | None = 
             arrays = {array: read_array(array, members[array]) for array in ARRAYS}
         except ShardError as error:
             raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
-        yield {"key": key, **arrays, "captions": captions, "facts": facts}
+        yield {"key": key, **arrays, "captions": captions, "facts": facts, **fields.of(name, key)}
 
 
 def features() -> Any:

@@ -2,24 +2,32 @@
 
 import json
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import posecap
 from posecap import legacy
-from posecap.build import BuildResult, Options, build
+from posecap.build import BuildResult, Options, add_member, build
 from posecap.cli import main
+from posecap.enrichment import remove_member
+from posecap.finalize import mark_unfinished
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Table, read_manifest
 from posecap.manifest.rows import Problems
 from posecap.manifest.tables import read_table
 from posecap.pipeline import load_pipeline
 from posecap.shards import Dataset, committed, read_part, read_sidecar, read_tombstones
-from posecap.stage import engines_of
-from posecap.types import PartName
+from posecap.shards.extra import MemberName
+from posecap.stage import Engine, engines_of
+from posecap.types import Floats, PartName
 from posecap.verify import verify
+from tests import built
 from tests.models_at_hand import weights_or_skip
 
 OLD = Path(__file__).parent / "format_1"
@@ -138,6 +146,37 @@ def test_a_clip_is_removed_and_stays_so(made: Path) -> None:
     assert again.parts_built == 0
     assert again.report["counts"]["reasons"]["forgotten"] == 2
     assert verify(root).problems == ()
+
+
+def test_vectors_of_another_model_are_added_and_removed_without_a_byte_of_it_changed(made: Path) -> None:
+    root = made / "dataset"
+    mark_unfinished(root)  # the report does not name what is added
+    before = published(root)
+    member, options = MemberName("text", "other"), Options(runner="local", workers=1, progress="none")
+    assert add_member(root, member, Alike(), options=options).samples == 2
+    assert verify(root).problems == ()
+    assert sorted(len(one["text.other"]) for one in posecap.open(root, split=None, fields=["text.other"])) == [3, 4]
+    added = published(root)
+    assert {name: content for name, content in added.items() if not name.startswith("extra")} == before
+    assert {name for name in added if name.startswith("extra")} >= {"extra.json", "extra/text.other/train-00000.arrow"}
+    remove_member(root, member)
+    assert published(root) == before
+
+
+def published(root: Path) -> dict[str, bytes]:
+    """All files but those that are the build's own, which a later version may write anew."""
+    return {name: content for name, content in built.files(root).items() if name not in (".lease", "ledger.sqlite")}
+
+
+@dataclass(frozen=True)
+class Alike(Engine):
+    """A text embedder for which all sentences are alike."""
+
+    name: ClassVar[str] = "alike"
+    dimension: int = 4
+
+    def embed_text(self, sentences: Sequence[str]) -> Floats:
+        return np.full((len(sentences), 4), 0.5, np.float32)
 
 
 def test_its_commands_still_read_it(made: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from posecap import loaders
 from posecap.build import Options, add_member, pipeline_of
 from posecap.cli import main
 from posecap.enrichment import Enriched, Enrichment, EnrichmentError, remove_member
@@ -455,3 +456,33 @@ def test_commands_card_and_croissant_know_members(
     assert main(["verify", str(root)]) == 0
     small.build(manifest)
     assert "text.wide" not in (root / "card.md").read_text()
+
+
+def test_loaders_of_others_read_members(manifest: Path) -> None:
+    root = root_of(manifest)
+    names = ("captions.says", "text.wide", "video.few")
+    (manifest.parent / "two.mp4").unlink()
+    for name in names:
+        add(root, name, manifest)
+    known = {one["key"]: one for one in open_dataset(root, split=None, fields=names)}
+    assert len(known) == 2
+    for one in loaders.examples(root, "train/00000", extra=names):
+        np.testing.assert_array_equal(one["text.wide"], known[one["key"]]["text.wide"])
+        assert one["captions.says"] == known[one["key"]]["captions.says"]
+    pytest.importorskip("webdataset")
+    for one in loaders.webdataset(root, split="val", seed=None, extra=names):
+        np.testing.assert_array_equal(one["video.few.npy"], known[one["__key__"]]["video.few"])
+        assert one["captions.says.json"] == known[one["__key__"]]["captions.says"]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore")
+def test_workers_of_ray_give_the_same_bytes(manifest: Path) -> None:
+    root, other = root_of(manifest), manifest.parent / "other"
+    shutil.copytree(root, other)
+    on_ray = Options(runner="ray", workers=1, progress="none")
+    for name in ("captions.says", "text.wide", "video.few"):
+        add(root, name, manifest)
+        assert add(other, name, manifest, options=on_ray).missing == {}
+    assert extra(other) == extra(root)
