@@ -1,7 +1,7 @@
 """Milliseconds of one step of pre-training: tmor_train's TrainState beside the same step written the usual way.
 
     python benchmarks/train.py [--batch 16 64] [--frames 64] [--queue 4096] [--repeats 3] [--threads N]
-                               [--device cpu|cuda] [--set "FIELD=VALUE …"]
+                               [--device cpu|cuda] [--set "FIELD=VALUE …"] [--parts]
 
 A step is everything between two batches: the positive view, the encoder's forward on the clips and the EMA encoder's on
 that view, L_mm, L_mv and L_mt against a full queue, backward, gradient clipping, AdamW, both moving averages, the
@@ -15,6 +15,9 @@ the same numbers with fewer operations.
 
 Then batches are loaded and trained on, one after the other as a run does it, from a set that was read into memory and
 from columns mapped from disk: what share of the time is waiting for data.
+
+``--parts`` prints instead what TrainState's step consists of on one thread of a CPU: the share of each kind of
+operation in its processor time, and at how many GFLOP/s those that multiply do so.
 """
 
 from __future__ import annotations
@@ -27,14 +30,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
+from typing import Any
 
 import numpy as np
 import torch
 from measuring import best, made_sample, parser_of
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName, Sample
@@ -246,7 +251,10 @@ def main() -> None:
     parser.add_argument(
         "--set", default="", metavar="FIELD=VALUE …", help="fields of TrainState's loop, such as loop.compile=on"
     )
+    parser.add_argument("--parts", action="store_true", help="what a step consists of, on one thread of a CPU")
     options = parser.parse_args()
+    if options.parts and (options.threads, options.device) != (1, "cpu"):
+        parser.error("--parts reads the clock of one thread: give --threads 1 --device cpu")
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {options.threads} threads"
@@ -263,6 +271,9 @@ def main() -> None:
                     batch=batch, frames=options.frames, queue=options.queue, precision=precision, also=options.set
                 )
                 train_state = new_train_state(config, sets["in memory"], device)
+                if options.parts:
+                    print_parts(train_state)
+                    continue
                 compare(train_state, options.repeats)
                 for of, motions in sets.items():
                     waits(train_state, motions, of, options.repeats)
@@ -312,6 +323,47 @@ def compare(train_state: TrainState, repeats: int) -> None:
             f"  {name:<6} {1000 * spent:>9,.1f} ms {len(batch) / spent:>9,.1f} clips/s "
             f"{100 * flop / spent / peak:>5.0f} % of the peak{ratio}"
         )
+
+
+class Parts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sums up processor seconds of this thread and FLOP of each kind of operation, and counts its calls: lists
+    [seconds, FLOP, calls] by name. FLOP are those of products and convolutions alone, by torch's own count."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.spent: dict[str, list[float]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        began = thread_time()
+        out = func(*args, **kwargs)
+        seconds = thread_time() - began
+        count = flop_registry.get(func._overloadpacket)
+        kind = self.spent.setdefault(str(func._overloadpacket).removeprefix("aten."), [0.0, 0.0, 0])
+        for place, more in enumerate((seconds, count(*args, **kwargs, out_val=out) if count else 0, 1)):
+            kind[place] += more
+        return out
+
+
+def print_parts(train_state: TrainState) -> None:
+    """Prints the operations that take most of a step's processor time, and the rate of a product of matrices."""
+    config = train_state.config
+    loader = Loader(train_state.motions, sampling=config.sampling, batching=config.batching)
+    batch = loader.gather(np.arange(config.batching.size))
+    train_state.train_step([batch], lr_ratio=1.0, watch=False)
+    with Parts() as parts:
+        train_state.train_step([batch], lr_ratio=1.0, watch=False)
+    dtype = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
+    square = torch.rand(SQUARE["cpu"], SQUARE["cpu"], dtype=dtype)
+    with Parts() as peak:
+        for _ in range(3):
+            square @ square
+    whole = sum(seconds for seconds, _, _ in parts.spent.values())
+    seconds, flop, _ = peak.spent["mm"]
+    print(f"{config.loop.precision}, batch {len(batch)}: {whole:.2f} s, peak {flop / seconds / 1e9:,.0f} GFLOP/s")
+    for name, (seconds, flop, calls) in sorted(parts.spent.items(), key=lambda one: -one[1][0])[:12]:
+        rate = f"{flop / seconds / 1e9:>6,.0f} GFLOP/s" if flop else ""
+        print(f"  {name:<28} {100 * seconds / whole:>5.1f} % {calls:>5,} calls {rate}".rstrip())
 
 
 def waits(train_state: TrainState, motions: MotionSet, of: str, repeats: int) -> None:

@@ -76,3 +76,13 @@ def test_flops_of_the_plain_encoder_are_those_of_unik(train: ModuleType) -> None
     with train.FlopCounterMode(display=False) as counter:
         plain_unik.scores(weights, torch.randn(1, 2, 64, 17, 1), training=True)
     assert counter.get_total_flops() / 2 == pytest.approx(1.39e9, rel=0.01)
+
+
+def test_parts_are_the_operations_with_their_products(train: ModuleType) -> None:
+    a, b = torch.randn(3, 4), torch.randn(4, 5)
+    with train.Parts() as parts:
+        (a @ b).relu()
+    assert {name: (flop, calls) for name, (_, flop, calls) in parts.spent.items()} == {
+        "mm": (2 * 3 * 4 * 5, 1),
+        "relu": (0, 1),
+    }
