@@ -1,5 +1,5 @@
-"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``export``, ``import``,
-``duplicates``, ``leakage``, ``remove`` and ``gc``.
+"""The commands of a built dataset: ``posecap status``, ``verify``, ``inspect``, ``view``, ``explore``, ``export``,
+``import``, ``duplicates``, ``leakage``, ``remove`` and ``gc``.
 
 Each command is a function of its name with an underscore before it, which takes the parsed options, prints, and returns
 the exit code; errors of posecap's own that it raises are printed by :mod:`posecap.cli`.
@@ -8,6 +8,7 @@ the exit code; errors of posecap's own that it raises are printed by :mod:`posec
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from posecap.terminal import (
     ALARM,
@@ -31,6 +32,8 @@ from posecap.terminal import (
 )
 
 if TYPE_CHECKING:
+    from posecap.explore.contents import Choice
+    from posecap.explore.maps import Projection
     from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
     from posecap.plan import Plan
     from posecap.shards import Dataset
@@ -67,8 +70,27 @@ manifest says 'keep_intermediates: none', stored results of earlier builds go as
 less than --older-than days ago stay, and the next build takes them.
 exit codes: 0 done, also where nothing was to do, 1 error, 2 wrong usage
 """
+_EXPLORE_MORE = """\
+The page needs no other file and no network: open it in a browser, or pass it on. It shows pictures of people where the
+dataset has previews, unless --blank is given. With --serve nothing is written: the address that is printed is for a
+browser on this machine, until Ctrl-C, and loading the page again shows what a build has added.
+What is on it, and when `posecap view` or `posecap status` do better: docs/explore.md
+"""
 _GROUPS_PRINTED = 20
 """Groups of near-duplicates, the first ones, a page of a terminal or two; the file has all."""
+
+
+def _port(text: str) -> int:
+    """Parse the number of a port, 0 for one that is free.
+
+    Raises:
+        ValueError, argparse.ArgumentTypeError: it is no integer, of which argparse says that it is invalid, or none of
+            a port.
+    """
+    number = int(text)
+    if not 0 <= number < 1 << 16:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to 65535")
+    return number
 
 
 class DatasetChoiceError(ValueError):
@@ -114,6 +136,23 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     output = ".mp4 or .gif for a clip, .jpg or .png for a sheet (default: KEY.mp4, or contact_sheet.jpg)"
     option("--output", type=Path, metavar="FILE", help=output)
     option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
+
+    about = "make a page to look at the clips in a browser: moving skeletons, filters, maps, yield"
+    parser = command(commands, "explore", _explore, about=about, more=_EXPLORE_MORE)
+    add_dataset(parser)
+    way = parser.add_mutually_exclusive_group()
+    output = "the page (default: NAME.html, by the name of the dataset's folder)"
+    way.add_argument("--output", type=Path, metavar="FILE.html", help=output)
+    way.add_argument("--serve", action="store_true", help="answer a browser on this machine instead of writing a file")
+    option = parser.add_argument
+    option("--port", type=_port, default=0, help="of --serve (default: one that is free)")
+    option("--overwrite", action="store_true", help="replace a file that exists")
+    option("--split", help="only clips of this split")
+    _add_where(parser, "only")
+    option("--count", type=at_least_one, help="most clips on the page, evenly chosen (default: 100,000)")
+    option("--blank", action="store_true", help="leave out pictures of people")
+    placed = "how vectors are placed on the maps (default: pca; with --serve at an address none, as all clips are read)"
+    option("--map", choices=("pca", "tsne", "umap", "none"), help=placed)
 
     parser = command(
         commands, "export", _export, about="write the clips into a file of another project's format", more=_EXPORT_MORE
@@ -518,6 +557,60 @@ def _footage(root: Storage) -> Footage | None:
         limits=download.limits,
         media_root=manifest.media_root,
     )
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from posecap.explore.contents import MOST_CLIPS, Choice
+    from posecap.shards import Where
+    from posecap.storage import LocalStorage
+
+    if options.port and not options.serve:
+        print("posecap: --port is of --serve", file=sys.stderr)
+        return USAGE
+    root = only_dataset(options)
+    projection: Projection | Literal["none"] = options.map or (
+        "pca" if isinstance(root, LocalStorage) or not options.serve else "none"
+    )
+    choice = Choice(
+        split=options.split,
+        where=Where.of(options.where),
+        count=options.count or MOST_CLIPS,
+        background="blank" if options.blank else "pictures",
+        projection=None if projection == "none" else projection,
+    )
+    if options.serve:
+        return _serve(root, choice, options.port)
+    from posecap.explore.page import write_page
+
+    name = Path(root.location).resolve().name if isinstance(root, LocalStorage) else root.location.rpartition("/")[2]
+    output = options.output or Path(f"{name}.html")
+    contents = write_page(root, output, choice, existing="replace" if options.overwrite else "refuse")
+    there = contents.document["clips"]["there"]
+    of = f" of {there:,}" if there > contents.clips.num_rows else ""
+    size = output.stat().st_size / 1e6
+    print(f"{output}: {count_text(contents.clips.num_rows, 'clip')}{of}, {size:,.1f} MB")
+    return COMPLETE
+
+
+def _serve(root: Storage, choice: Choice, port: int) -> int:
+    """Answer a browser until Ctrl-C; returns the exit code."""
+    from posecap.explore.serve import HOST, ExploreServer
+
+    try:
+        server = ExploreServer(root, choice, port=port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(f"posecap: port {port} of {HOST} is taken: choose another --port, or leave it out", file=sys.stderr)
+        return ERROR
+    print(f"{server.address}\nuntil Ctrl-C, for browsers on this machine", flush=True)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        server.close()
+    return COMPLETE
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -136,7 +136,7 @@ def _draw_person(
     # Width of the lines, colours, and the alpha of a clear joint (255 is opaque): first the halo, then the bones.
     for stroke, shades, most in (
         (1.7 * width * _SUPERSAMPLING, (_HALO,) * 3, 150),
-        (width * _SUPERSAMPLING, _shades(hue), 255),
+        (width * _SUPERSAMPLING, shades_of(hue), 255),
     ):
         # The shade of left, middle or right; a bone takes the side of its child, the joint farther from the trunk.
         colours = [shades[name.startswith("right_") - name.startswith("left_") + 1] for name in layout.names]
@@ -210,7 +210,7 @@ def _fitted(image: Image.Image, side: int) -> Image.Image:
     return image.convert("RGB").resize(size, pillow().Image.Resampling.LANCZOS)
 
 
-def _shades(colour: Colour) -> tuple[Colour, Colour, Colour]:
+def shades_of(colour: Colour) -> tuple[Colour, Colour, Colour]:
     """Left (light), middle and right (dark) of one hue."""
 
     def mixed(other: int, share: float) -> Colour:

@@ -3,6 +3,11 @@
 import json
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
@@ -555,3 +560,51 @@ class TestRemove:
         code, said, error = run(capsys, "forget", tmp_path, first.key)
         assert (code, error) == (0, "posecap: the command forget is called remove now\n")
         assert said.startswith("1 part rewritten;")
+
+
+class TestExplore:
+    def test_a_page_of_a_dataset(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        built.build(tmp_path / "datasets/mine")
+        monkeypatch.chdir(tmp_path)
+        code, said, _ = run(capsys, "explore")
+        assert (code, said) == (0, "mine.html: 5 clips, 0.1 MB\n")
+        assert Path("mine.html").read_text().startswith("<!doctype html>")
+        code, _, error = run(capsys, "explore")
+        assert (code, "mine.html already exists" in error) == (1, True)
+        code, said, _ = run(capsys, "explore", "--overwrite", "--where", "people == 1", "--count", "2", "--map", "none")
+        assert (code, said) == (0, "mine.html: 2 clips of 3, 0.1 MB\n")
+
+    def test_a_build_under_way(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        rows = [{"id": name, "video": f"{name}.mp4"} for name in "ab"]
+        root = tmp_path / "d"
+        make_plan(read_manifest(small.manifest(tmp_path, rows, rows_per_part=1)), root / "plan.parquet")
+        out = tmp_path / "page.html"
+        assert run(capsys, "explore", root, "--output", out)[:2] == (0, f"{out}: 0 clips, 0.1 MB\n")
+
+    def test_what_does_not_go_together(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        assert run(capsys, "explore", tmp_path, "--port", "1234")[0] == 2
+        for words in (["--serve", "--output", "x.html"], ["--map", "other"], ["--serve", "--port", "99999"]):
+            with pytest.raises(SystemExit):
+                main(["explore", str(tmp_path), *words])
+
+    def test_a_port_that_is_taken(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        built.build(tmp_path)
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            code, _, error = run(capsys, "explore", tmp_path, "--serve", "--port", str(taken.getsockname()[1]))
+        assert (code, "is taken: choose another --port" in error) == (1, True)
+
+    def test_the_server_ends_with_ctrl_c(self, tmp_path: Path) -> None:
+        built.build(tmp_path)
+        command = [sys.executable, "-m", "posecap", "explore", str(tmp_path), "--serve"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            address = process.stdout.readline().strip()
+            with urllib.request.urlopen(f"{address}tables/clips", timeout=20) as answer:
+                assert answer.status == 200
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
