@@ -267,7 +267,8 @@ def requests(folder: Path, number: int) -> dict[str, Any]:
     from moto.server import ThreadedMotoServer
 
     rows, rows_per_part = STORED[number]
-    manifest = write_manifest(folder, rows, rows_per_part, TWO_SEGMENTS.replace("SECONDS", "0.0"))
+    # Rows that take next to no time would share staging files.
+    manifest = write_manifest(folder, rows, rows_per_part, TWO_SEGMENTS.replace("SECONDS", str(SLEEP_SECONDS)))
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
