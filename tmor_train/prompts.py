@@ -1,9 +1,10 @@
 """Sentences (prompts) that describe the classes of a benchmark in zero-shot recognition, and their text vectors.
 
-The paper describes actions in words as CLIP does but does not give the wording (Sec. III-C), so there are several sets
-of prompts: the class alone; one sentence with it; sixteen sentences with it in the manner of ActionCLIP (Wang et al.,
-2021), whose similarities are averaged; and, instead of the class, a description of how the body moves, for encoders
-that were trained with such sentences. Vectors are read from a file that ``pipelines/prompt_vectors.py`` writes.
+T-MOR's paper describes actions in words as CLIP does but does not give the wording (Sec. III-C), so there are several
+sets of prompts: the class alone; one sentence with it; sixteen sentences with it in the manner of ActionCLIP (Wang et
+al., 2021), whose similarities are averaged; and, instead of the class, a description of how the body moves, for
+encoders that were trained with such sentences. Vectors are read from a file that ``pipelines/prompt_vectors.py``
+writes.
 """
 
 from __future__ import annotations

@@ -107,10 +107,12 @@ def _ends_with_a_line(path: Path) -> bool:
 
 
 def _finite(value: Any) -> Any:
+    """The value, or None for a float that JSON has no number for."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _board(folder: Path) -> Any:
+    """A writer of TensorBoard's files in ``folder``; None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -130,6 +132,7 @@ def plot(folder: Path) -> str:
     plots.mkdir(exist_ok=True)
 
     def draw(name: str, event: str, series: tuple[str, ...]) -> None:
+        """One picture with a curve for each metric of ``series`` that the event has; none where it has none."""
         lines = list({line["step"]: line for line in read_events(folder, event)}.values())
         shown = [key for key in series if any(line.get(key) is not None for line in lines)]
         if not shown:
@@ -151,7 +154,8 @@ def plot(folder: Path) -> str:
 
 
 PLAIN_SECONDS = 30.0
-"""Least time between two lines where the output is no terminal, so that a line cannot be redrawn."""
+"""Least time between two lines where the output is no terminal, so that a line cannot be redrawn. This and the next are
+our choices: a log of hours stays short, and a line can be read between two drawings."""
 _REDRAW_SECONDS = 0.2  # least time between two drawings of the line on a terminal
 
 
@@ -204,6 +208,7 @@ class Progress:
         return {"samples_per_second": self._clips / seconds, "data_wait": min(self._waited / seconds, 1.0)}
 
     def _line(self, words: str) -> str:
+        """What is shown after a step: steps, clips a second, share of waiting, and time left at the present rate."""
         seconds = self._clock() - self._began  # with the time aside: the steps left will be interrupted as well
         metrics = self.metrics()
         rate = metrics["samples_per_second"]

@@ -116,7 +116,7 @@ def _descended(
     features: torch.Tensor, labels: torch.Tensor, classes: int, config: DescentConfig, rate: float, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight (K, D) and bias (K,) by SGD with cross-entropy. Weights begin with a standard deviation of 0.01 and the
-    bias with 0, as is usual for linear probes."""
+    bias with 0, as in MoCo's code for linear probes."""
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(classes, features.shape[1], generator=generator) * 0.01)
     bias = nn.Parameter(torch.zeros(classes))
@@ -146,7 +146,7 @@ def _optimum(
     optimizer = torch.optim.LBFGS(
         [weight, bias],
         max_iter=iterations,
-        history_size=10,
+        history_size=10,  # SciPy's default, with which scikit-learn calls it
         line_search_fn="strong_wolfe",
         tolerance_grad=1e-6,  # of the mean loss, whose gradient is of the order of 1 at the start
         tolerance_change=1e-12,  # in effect none, so that the gradient decides

@@ -49,6 +49,7 @@ def few_shot(config: FewShotConfig, folder: Path, *, begun: Begun = "new") -> Pa
 
 
 def _trials(config: FewShotConfig, task: Task) -> Iterator[Trial]:
+    """Every mode with every share and seed, then the baselines of linear probes."""
     features = EncoderFeatures(task, config.start, config.look, device=config.tune.device, workers=config.tune.workers)
     for mode in config.modes:
         for percent in config.percent:
@@ -85,6 +86,7 @@ def _baselines(config: FewShotConfig, task: Task) -> Iterator[Trial]:
 
 
 def _tuned(config: FewShotConfig, task: Task, few: Numbers, seed: int, place: Path) -> TrialOutput:
+    """Fine-tuning with only the train clips of indices ``few``, its log and checkpoint in ``place``."""
     less = replace(task, train=task.train.select(few))
     return fine_tune_and_score(replace(config, tune=lengthened(config.tune, len(few), config.steps)), less, seed, place)
 

@@ -4,7 +4,7 @@ Features are computed once and kept. The setting of the classifier is chosen on 
 clips held out of its train part; then the classifier is trained on the whole train part. The test part is used once, at
 the end.
 
-The default solver finds the optimum of multinomial logistic regression. It takes about a second and has no learning
+The default solver finds the optimum of multinomial logistic regression. It has no learning
 rate, schedule or seed, so the result depends on the features and not on the tuning of SGD. The literature uses ``sgd``.
 
 With it, the baselines are measured that learned features have to exceed: the same network with new weights, and
@@ -51,6 +51,7 @@ def probe(config: ProbeConfig, folder: Path, *, begun: Begun = "new") -> Path:
 
 
 def _trials(config: ProbeConfig, task: Task) -> Iterator[Trial]:
+    """A probe for each seed, then the baselines."""
     features = EncoderFeatures(
         task, config.start, config.look, device=config.device, workers=config.workers, people=config.people
     )
