@@ -35,7 +35,7 @@ OLD_SECONDS: Final = 7 * 86_400.0
 that is not started again within a week is taken for given up."""
 _WRITTEN_SECONDS = 3600.0
 """Age from which on a file that was being written is left for good: a worker that lost its build may still write for
-some minutes."""
+some minutes. Our choice."""
 Kind = Literal["staged", "unfinished", "results", "moved aside"]
 """As the module explains them."""
 
@@ -82,9 +82,11 @@ def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
     now, needed, of_parts = storage.now(), _needed_by_next_build(storage), _parts_with_results(storage)
 
     def is_old(file: StoredFile, seconds: float) -> bool:
+        """Whether it was written so long ago, or at a time that the store does not tell."""
         return file.modified is None or now - file.modified >= seconds
 
     def can_go(file: StoredFile, kind: Kind) -> bool:
+        """As the module explains its kind."""
         if kind == "unfinished":
             return is_attempt(file.name) and is_old(file, min(old_seconds, _WRITTEN_SECONDS))
         if kind == "results":

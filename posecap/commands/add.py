@@ -90,6 +90,7 @@ class _Wanted:
 
 
 def _add(options: argparse.Namespace) -> int:
+    """Add one member after the other; returns the exit code."""
     if options.address and options.runner == "local":
         print("posecap: --address is for --runner ray", file=sys.stderr)
         return USAGE
@@ -179,5 +180,6 @@ def _engines(kind: Kind, word: str) -> Iterator[_Wanted]:
 
 
 def _member_name(name: str) -> str:
-    """The name of an engine as that of a member."""
+    """The name of an engine as that of a member: in its characters, and no longer than it may be
+    (:class:`posecap.shards.extra.MemberName`)."""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:48] or "model"

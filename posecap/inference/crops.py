@@ -160,6 +160,7 @@ class RTMPoseEstimator(TopDownEstimator):
 
     @property
     def name(self) -> str:  # type: ignore[override]
+        """That of the published weights, but with the layout in any case."""
         return f"rtmpose-{self.size}-{self.joints}{self.suffix}"
 
     @property
@@ -168,6 +169,7 @@ class RTMPoseEstimator(TopDownEstimator):
 
     @property
     def weights(self) -> tuple[str, ...]:
+        """The file that was named, or the published one of this size and layout."""
         body26 = "-body26" if self.joints == "halpe26" else ""
         return (self.weights_from or f"rtmpose-{self.size}{body26}{self.suffix}",)
 

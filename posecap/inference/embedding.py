@@ -138,16 +138,20 @@ class ClipEmbedder(Engine):
 
     @cached_property
     def _device(self) -> torch.device:
+        """Where the network runs: ``device``, decided at the first use."""
         return torch_device(self.device)
 
     @cached_property
     def _dtype(self) -> torch.dtype:
+        """What it computes in: ``precision`` on that device."""
         return torch_dtype(self.precision, self._device)
 
     @cached_property
     def _text_batches(self) -> Batches:
+        """Divides sentences, halved when memory runs out, for all threads."""
         return self._batches(_SENTENCES_ON_GPU)
 
     @cached_property
     def _text_cache(self) -> EmbeddingCache:
+        """Of this worker, for as long as it lives."""
         return EmbeddingCache()

@@ -140,6 +140,7 @@ def _near_uris(near: Any) -> dict[str, str]:
     leader: dict[str, str] = {}
 
     def find(uri: str) -> str:
+        """The first of the URIs joined with this one so far; paths to it are shortened on the way."""
         while leader.setdefault(uri, uri) != uri:
             leader[uri] = leader[leader[uri]]
             uri = leader[uri]

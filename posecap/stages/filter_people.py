@@ -15,6 +15,7 @@ from posecap.types import Floats, PosedClip, Tracks
 
 Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+"""Their axes are in the names of variables: M people, T frames, J joints."""
 
 _DIGITS = 4
 """Decimals of terms in the facts, and of the scores by which people are ranked, so that last bits decide nothing."""
@@ -289,4 +290,5 @@ def _only(tracks: Tracks, kept: NDArray[np.intp]) -> Tracks:
 
 
 def _percent(share: float) -> str:
+    """A share as messages have it."""
     return f"{100 * share:.1f} %"

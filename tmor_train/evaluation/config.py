@@ -253,7 +253,7 @@ class RescoringConfig:
         prototype_weight: of a prototype's cosine, in 0..1; the text's has the rest.
         kept: most clips of a class in the cache (K = 8 in Skeleton-Cache).
         sharpness: beta of the cache's affinity exp(-beta (1 - cos)).
-        cache_weight: of the sum of affinities, beside the text's score.
+        cache_weight: of the mean of affinities, beside the text's score.
         temperature: of the softmax over classes by which clips are confident.
 
     Raises:

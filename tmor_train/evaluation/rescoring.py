@@ -2,7 +2,8 @@
 
 Vectors of motion and of text lie in two narrow cones of their common space (Liang et al., "Mind the gap", NeurIPS
 2022), and some texts are near to all clips (hubs: Radovanović et al., JMLR 2010). Every way here reads the measured
-clips together, or one after the other, so its figures stand beside those of plain cosines and never in their place.
+clips together, or one after the other (:data:`tmor_train.evaluation.config.Rescoring` says where each is from), so its
+figures stand beside those of plain cosines and never in their place.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ def _centred(vectors_ND: Floats) -> Floats:
 
 
 def _plain(motion_NW: Floats, texts_KW: Floats, _: RescoringConfig, __: int) -> Floats:
+    """Cosines of the centred vectors."""
     scores: Floats = motion_NW @ texts_KW.T
     return scores
 
 
 def _csls(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, _: int) -> Floats:
-    """2 cos - r_T(text) - r_S(clip): the r are mean cosines to the nearest. r_S changes no order of classes; with it
+    """2 cos - r_T(text) - r_S(clip): r_T is the mean cosine of a text to the clips nearest to it, r_S that of a clip to
+    the texts nearest to it. r_S changes no order of classes; with it
     scores of different clips can be compared."""
     cosines_NK: Floats = motion_NW @ texts_KW.T
     clips, texts = (min(config.neighbours, side) for side in cosines_NK.shape)
@@ -95,6 +98,7 @@ def _cache(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, seed: i
 
 
 def _softmax(scores_NK: Floats, temperature: float) -> Floats:
+    """Shares of the classes for each clip, which sum to 1: the lower the temperature, the surer."""
     raised = np.exp((scores_NK - scores_NK.max(1, keepdims=True)) / temperature)
     shares: Floats = raised / raised.sum(1, keepdims=True)
     return shares

@@ -283,6 +283,7 @@ def _row(result: Result) -> tuple[str, float, str, str]:
 
 
 def _row_words(key: tuple[str, float, str, str]) -> str:
+    """The beginning of a row: mode, encoder and, where it is not all, the share of labels."""
     mode, labels, checkpoint, _ = key
     return f"{mode}  {checkpoint}" + (f"  {-100 * labels:g} % of labels" if labels > -1 else "")
 

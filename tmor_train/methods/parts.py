@@ -1,7 +1,7 @@
 """Parts that several methods share: a query's candidates, the loss over them, and decoders from features to joints.
 
 Candidates of a query are its own key, the other keys of the batch and those in the queue, but no older key of the
-query's own clip. In the papers' code, candidates are the own key and the whole queue.
+query's own clip. In the code of AimCLR and of CrosSCLR, candidates are the own key and the whole queue.
 """
 
 from __future__ import annotations

@@ -129,6 +129,7 @@ def _average_precision(score_T: Floats, positive_P: Floats) -> float:
 
 
 def _means(per_class: list[float]) -> FrameAP:
+    """The APs of the classes, NaN for one without a positive frame, with both means."""
     per_class_K = np.array(per_class, np.float64)
     known_K = per_class_K[per_class_K > 0]
     return FrameAP(
@@ -239,6 +240,7 @@ def event_ap(
     ]
 
     def of(matched: list[int], group_of: Callable[[tuple[int, Proposal]], int], groups: int) -> NDArray[np.float64]:
+        """AP of each group (class or recording); ``matched`` is each proposal's truth, or -1."""
         lists: list[list[int]] = [[] for _ in range(groups)]
         for entry, truth in zip(proposed, matched, strict=True):
             lists[group_of(entry)].append(truth)
@@ -247,6 +249,7 @@ def event_ap(
         return np.array([precision(lists[g], counts[g]) if counts[g] else np.nan for g in range(groups)], np.float64)
 
     def at(overlap: float) -> EventAP:
+        """All APs at one threshold."""
         matched = [number if found >= overlap else -1 for found, number in matches]
         per_action_K = of(matched, lambda entry: entry[1].label, classes)
         per_video_N = of(matched, lambda entry: entry[0], len(truths))
@@ -256,6 +259,7 @@ def event_ap(
 
 
 def _mean(values: NDArray[np.float64]) -> float:
+    """The mean without NaN; NaN where nothing is left."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
