@@ -137,6 +137,7 @@ class Staging:
             yield _SharedStaging(self.storage, self.build, self.fingerprint, file)
 
     def _name_for(self, item: Row | StoredRow | Video) -> str:
+        """A name that no file has, as the module describes it."""
         row = item if isinstance(item, Row) else item.row
         return self._name(f"{self.digest(row)[:_ROW_DIGITS]}-{secrets.token_hex(4)}.tar")
 
@@ -284,6 +285,8 @@ class StagingFile:
         )
 
     def _add_addition(self, addition: Addition) -> StagedSample:
+        """Write what is added to a sample: the length of a JSON header in 4 bytes (little-endian), the header, and the
+        vector as float32; raises as :meth:`add`."""
         vector, span = addition.vector, addition.span
         if vector is not None and not np.isfinite(vector).all():
             raise ShardError(f"sample {addition.key}: what is added holds NaN or infinity")
@@ -347,6 +350,7 @@ class StagingFile:
             raise self._error(error) from error
 
     def _error(self, error: OSError) -> StagingError:
+        """The error that names this file."""
         return StagingError(f"{self.storage.location}/{self.name} cannot be written ({error.strerror or error})")
 
 

@@ -34,9 +34,11 @@ _NUMBER = re.compile(rf"{re.escape(LOCK_FOLDER)}/(\d{{8}})\.json")
 _MAX_BYTES = 1 << 16
 """Of a lease that is read; those written here have a few hundred."""
 _LEFT_AFTER_SECONDS = 600.0
-"""After which a small file beside the leases is taken for left by a killed process; its maker needs it for seconds."""
+"""After which a small file beside the leases is taken for left by a killed process; its maker needs it for seconds.
+Our choice."""
 _MOST_TRIES = 10
-"""To take a lease. Each is lost to another process that takes it at the same time; ten in a row mean that many try."""
+"""To take a lease. Each is lost to another process that takes it at the same time; ten in a row, our
+choice, mean that many try."""
 
 
 @dataclass
@@ -97,6 +99,7 @@ def lease(storage: RemoteStorage) -> Iterator[Lease]:
 
     Raises:
         DatasetLockedError: another process holds it, and was heard of in the last minute.
+        StorageError: the store fails.
     """
     held = _take(storage)
     thread = threading.Thread(target=held.renew_until_ended, name="posecap-lease", daemon=True)

@@ -90,7 +90,8 @@ def draw_skeletons(
 
     Args:
         joints_MJ3: (M, J, 3) pixels of ``image`` and score. Joints that score below ``least_score`` are left out,
-            the others are drawn fainter the lower they score.
+            the others are drawn fainter the lower they score. By default the score from which
+            :class:`posecap.stages.filter_people.FilterPeople` counts a joint.
         layout: name of the joints' layout.
 
     Raises:
@@ -214,6 +215,7 @@ def shades_of(colour: Colour) -> tuple[Colour, Colour, Colour]:
     """Left (light), middle and right (dark) of one hue."""
 
     def mixed(other: int, share: float) -> Colour:
+        """The hue with so large a share of a grey."""
         red, green, blue = (round(c + (other - c) * share) for c in colour)
         return red, green, blue
 

@@ -52,6 +52,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
+    """Add the arguments of both commands; ``writes`` is the file that ``--output`` names, in words."""
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a checkpoint, a run's folder (its newest one), or UNIK's weights"
     )
@@ -67,6 +68,7 @@ def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
 
 
 def _embed(options: argparse.Namespace) -> int:
+    """Write embeddings; returns the exit code."""
     from tmor_train.data_sources import DataConfig, motions_of
     from tmor_train.pretrained.embedding import embed_to_parquet, identity
     from tmor_train.pretrained.loading import load
@@ -91,6 +93,7 @@ def _embed(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    """Write an encoder as ONNX and say what it takes and gives; returns the exit code."""
     from tmor_train.pretrained.export import export
     from tmor_train.pretrained.loading import load
 
@@ -113,6 +116,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _meaning(name: str, layout: str, scale: str) -> str:
+    """An input of the ONNX file in words: its axes, or what its values mean."""
     if name == "present":
         return "1 for a person who is in a frame, else 0"
     return f"clips, coordinates, frames, joints of {layout}, people; scaled by {scale!r}, 0 where a joint is not seen"

@@ -114,6 +114,7 @@ def recordings(folder: Path) -> list[Recording]:
 
 
 def _labels(folder: Path) -> Path:
+    """The file of labels."""
     return Path(folder) / "joints" / "actionLabel.txt"
 
 
