@@ -138,6 +138,8 @@ def main() -> None:
     parser.add_argument("videos", type=Path, help="folder of videos")
     parser.add_argument("--others", type=int, default=100_000, help="other clips (default: %(default)s)")
     parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="0 is that of the choice (default: 1)")
+    share = "of the pairs of two other clips that are near in the index, the share that is compared (default: 1)"
+    parser.add_argument("--compared", type=float, default=1.0, metavar="SHARE", help=share)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     measured: list[Filmed] = []
@@ -167,16 +169,22 @@ def main() -> None:
         originals = [Signature.parse(filmed.original) for filmed in donors]
         for _ in range(options.others):
             store.add(other(originals, random))
-        report(store, [filmed.name for filmed in measured], kinds)
+        report(store, [filmed.name for filmed in measured], kinds, share=options.compared)
 
 
-def report(store: SignatureStore, names: list[str], kinds: list[str]) -> None:
-    """Search and print what was found. The first clips are originals and their copies, video by video."""
+def report(store: SignatureStore, names: list[str], kinds: list[str], *, share: float = 1.0) -> None:
+    """Search and print what was found. The first clips are originals and their copies, video by video.
+
+    Args:
+        share: of the pairs of two other clips, drawn at random, that are compared.
+    """
     known = len(names) * len(kinds)
     since = cpu_seconds()
     vectors_VK, clip_V = store.vectors()
     pairs = candidates(vectors_VK, clip_V)
     searched = cpu_seconds() - since
+    drawn = np.random.default_rng(0).random(len(pairs)) < share
+    pairs = pairs[(pairs[:, 0] < known) | drawn]
     near = []
     one, last = store.signature(0), 0
     for first, second in pairs.tolist():

@@ -15,13 +15,26 @@ if TYPE_CHECKING:
     from posecap.stream import open_dataset as open
     from posecap.stream import read_index as index
     from posecap.stream import read_sample as read
+    from posecap.vector_clusters import clusters
 
 __version__ = "0.1.0"
-__all__ = ["Balance", "__version__", "cached", "collate", "huggingface", "index", "open", "read", "webdataset"]
+__all__ = [
+    "Balance",
+    "__version__",
+    "cached",
+    "clusters",
+    "collate",
+    "huggingface",
+    "index",
+    "open",
+    "read",
+    "webdataset",
+]
 
 _READERS = {
     "Balance": "stream.Balance",
     "cached": "storage.cached",
+    "clusters": "vector_clusters.clusters",
     "collate": "stream.collate",
     "huggingface": "loaders.huggingface",
     "index": "stream.read_index",

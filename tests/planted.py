@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posecap.signatures import make_signature
+from posecap.storage import Location
 from posecap.types import PartName, Sample
 from tests import building, built
 from tests.moving import picture_at
@@ -50,7 +50,7 @@ def sample(name: str, split: str, *, signed: bool = True) -> Sample:
     return building.sample(frames=8, seed=source, row=row, pts_T=pts_T, facts=facts)
 
 
-def build(root: Path, splits: Mapping[str, str] = SPLITS, *, signed: bool = True) -> None:
+def build(root: Location, splits: Mapping[str, str] = SPLITS, *, signed: bool = True) -> None:
     """Write the dataset with these splits; rows without one are left out."""
     made: dict[PartName, list[Sample]] = {}
     for name in (name for name in ROWS if name in splits):

@@ -13,7 +13,8 @@ whole one in columns that hold several, as ``captions``. Nothing else is underst
 
 Where a column has no value, ``==``, ``!=`` and ``in [...]`` take ``None`` as a value like others, so that
 ``label != "squat"`` holds for clips without a label. Every other comparison with it is unknown: neither it nor its
-``not`` holds.
+``not`` holds. A number that is none (NaN), in a column or as 0 / 0, counts as no value. Other numbers that are divided
+by 0 are infinite.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ class _Reader:
         if len(text) > MOST_CHARACTERS:
             raise WhereError(f"where: {len(text):,} characters are more than the {MOST_CHARACTERS:,} that are read")
         self._text = " ".join(text.splitlines()).strip()
+        self._bytes = self._text.encode("utf-8", "surrogatepass")  # in which the places of a tree are counted
         self._parts = 0
 
     def clauses(self) -> list[tuple[str, _Part]]:
@@ -151,6 +153,8 @@ class _Reader:
             raise WhereError("where: it is nested too deeply; write it with fewer brackets and operators") from None
         except ValueError as error:
             raise WhereError(f"where: {error}; write e.g. {_EXAMPLE}") from None
+        if b"#" in self._bytes[tree.end_col_offset :]:
+            raise WhereError(f"where: what follows # would be left out, in {_cut(self._text)}; write no comments")
         nodes = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
         return [(self._segment(node), self._truth(node, 1)) for node in nodes]
 
@@ -177,7 +181,8 @@ class _Reader:
                 return _made("number", sign, self._number(node.operand, depth + 1))
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 sides = (self._number(side, depth + 1) for side in (node.left, node.right))
-                return _made("number", _ARITHMETIC[type(node.op)], *sides)
+                compute = _ARITHMETIC[type(node.op)]
+                return _made("number", lambda one, other: _known(compute(one, other)), *sides)
             case ast.List() | ast.Tuple():
                 raise self._error(node, "a list stands behind `in` only, as in label in ['squat', 'push-up']")
         raise self._error(node, f"this is not understood; write conditions such as {_EXAMPLE}")
@@ -291,7 +296,7 @@ class _Reader:
 
     def _error(self, node: ast.expr, problem: str) -> WhereError:
         """An error that names where the part begins, its text, and the problem."""
-        before = self._text.encode()[: node.col_offset].decode(errors="replace")
+        before = self._bytes[: node.col_offset].decode(errors="replace")
         return WhereError(f"where: character {len(before) + 1}, {_cut(self._segment(node))}: {problem}")
 
 
@@ -305,8 +310,13 @@ def _column(name: str) -> _Part:
     """A column of the index; numbers as float64."""
     kind = _KNOWN[name]
     if kind == "number":
-        return _Part(kind, lambda table: pc.cast(table[name], pa.float64()), frozenset({name}))
+        return _Part(kind, lambda table: _known(pc.cast(table[name], pa.float64())), frozenset({name}))
     return _Part(kind, lambda table: table[name], frozenset({name}))
+
+
+def _known(numbers: Any) -> Any:
+    """Numbers, with no value where they are NaN."""
+    return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
 
 
 def _same(one: Any, other: Any) -> Any:

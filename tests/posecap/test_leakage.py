@@ -11,6 +11,7 @@ from posecap.leakage import audit, audit_recorded
 from posecap.manifest.manifest_file import read_manifest
 from posecap.plan import make_plan
 from posecap.release.card import make_card
+from posecap.storage import Location
 from posecap.types import PartName
 from tests import built, planted
 from tests.dataset_infos import info
@@ -30,7 +31,7 @@ def manifest(folder: Path, *more: str) -> Path:
     return path
 
 
-def splits_of(path: Path, folder: Path, root: Path) -> dict[str, str]:
+def splits_of(path: Path, folder: Path, root: Location) -> dict[str, str]:
     plan = make_plan(read_manifest(path), folder / "plan.parquet", near=read_groups(root))
     return {planned.row.row_id: planned.row.split for part in plan.parts() for planned in plan.rows(part)}
 
@@ -66,12 +67,14 @@ def test_without_signatures_it_says_what_it_cannot_see(tmp_path: Path) -> None:
     assert found.checked == "source videos, no near-duplicates, as no clip has a signature"
 
 
+@pytest.mark.parametrize("stratify_by", ["none", "label"])
 @pytest.mark.parametrize("seed", [0, 1, 2, 3])
-def test_after_an_automatic_split_there_is_none(tmp_path: Path, seed: int) -> None:
+def test_after_an_automatic_split_there_is_none(tmp_path: Path, seed: int, stratify_by: str) -> None:
     root = tmp_path / "given"
     planted.build(root)
     find_duplicates(root)
     auto = ("split: auto", "split_ratios: 0.5/0.5", f"split_seed: {seed}", "group_by: person")
+    auto = (*auto, f"stratify_by: {stratify_by}")
     splits = splits_of(manifest(tmp_path, *auto), tmp_path, root)
     planted.build(tmp_path / "auto", splits)
     assert audit(tmp_path / "auto", groups={"person": planted.PERSON_BY_URI}).leaks == ()
@@ -136,6 +139,27 @@ def test_the_command_ends_with_4_for_a_check(tmp_path: Path, capsys: pytest.Capt
     planted.build(tmp_path / "sound", dict.fromkeys(planted.ROWS, "train"))
     assert main(["leakage", str(tmp_path / "sound")]) == 0
     assert capsys.readouterr().out.startswith("no leak between splits train of 9 clips")
+
+
+def test_datasets_of_any_location_are_looked_at(
+    location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Leaks are found; groups are written beside the dataset, from which the next plan reads them; the worse copies
+    are removed there."""
+    planted.build(location)
+    assert main(["leakage", location, "--group-by", "person", "--manifest", str(manifest(tmp_path))]) == 4
+    said = capsys.readouterr().out
+    assert "7 leaks between splits test, train of 9 clips" in said
+    assert main(["duplicates", location, "--output", str(tmp_path / "sheet.jpg")]) == 0
+    assert "2 groups of near-duplicates, 4 of 9 clips" in capsys.readouterr().out
+    assert (tmp_path / "sheet.jpg").stat().st_size > 1000
+    auto = ("split: auto", "split_ratios: 0.5/0.5", "group_by: person", "stratify_by: label")
+    splits = splits_of(manifest(tmp_path, *auto), tmp_path, location)
+    assert splits["copied"] == splits["copy"]
+    assert main(["duplicates", location, "--keep", "best"]) == 0
+    assert "removed 2 clips" in capsys.readouterr().out
+    assert main(["leakage", location]) == 4  # files under two names, and spans of one file, are no near-duplicates
+    assert "near_duplicate" not in capsys.readouterr().out.replace("near-duplicates", "")
 
 
 def test_a_column_that_no_table_has_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,47 @@ def test_rows_for_which_it_holds(text: str, rows: list[int]) -> None:
         assert (where.failing(values) is None) == (row in rows)
 
 
+NAN = pa.table({"coverage": [float("nan"), 0.5, None], "M": [1, 1, 2], "jitter": [0.0, 0.0, 1.0]})
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("coverage < 1", [1]),
+        ("not coverage < 1", []),
+        ("coverage != 0.5", [0, 2]),
+        ("coverage == None", [0, 2]),
+        ("coverage == coverage", [0, 1, 2]),
+        ("coverage not in [0.5]", [0, 2]),
+        ("-coverage < 0 or coverage + 1 > 0", [1]),
+        ("jitter / (people - 1) > 0", [2]),  # 0 / 0 is no number
+        ("not jitter / (people - 1) > 0", []),
+        ("people / (people - 1) > 1e308", [0, 1]),  # 1 / 0 is infinite
+        ("people < 1e999 and people > -1e999", [0, 1, 2]),
+        ("people in [1, 1.0, 1e0, None]", [0, 1]),
+        ("people not in []", [0, 1, 2]),
+        ("people == 1.0000000000000002", []),
+    ],
+)
+def test_numbers_that_are_none_are_no_values(text: str, rows: list[int]) -> None:
+    where = Where(text)
+    assert [row for row, holds in enumerate(where.mask(NAN.select(where.columns)).to_pylist()) if holds] == rows
+    assert [where.failing(values) is None for values in NAN.to_pylist()] == [row in rows for row in range(3)]
+
+
+@pytest.mark.parametrize("label", ["", "it's", 'a "b"', "é" * 3, "e\u0301", "\U0001f3cb", "a\\b", "%", ".*", "\u202e"])
+def test_texts_are_compared_letter_by_letter(label: str) -> None:
+    table = pa.table({"label": [label, label + "x", None]})
+    assert Where(f"label == {label!r}").mask(table).to_pylist() == [True, False, False]
+    assert Where(f"{label!r} in label").mask(table).to_pylist() == [True, True, False]
+    assert Where(f"label in [{label!r}]").mask(table).to_pylist() == [True, False, False]
+
+
+def test_of_a_table_without_rows_none_hold() -> None:
+    where = Where("'row' in caption_origins and coverage / people > 1 and label in ['a'] or jitter == None")
+    assert where.mask(TABLE.slice(0, 0).select(where.columns)).to_pylist() == []
+
+
 def test_columns_are_those_it_looks_at() -> None:
     assert Where("seconds > 1 and people == 1 and 'a' in uri").columns == ["M", "end_seconds", "start_seconds", "uri"]
 
@@ -127,11 +168,33 @@ def test_a_wrong_one_is_named_with_the_place(text: str, said: str) -> None:
         " or ".join(["M > 1"] * 9000),
         "M > 1" + " " * 70000,
         "label == 'unclosed",
+        "M" + ".a" * 30000 + " > 1",
+        "M" + "()" * 30000 + " > 1",
+        "M" + "[0]" * 20000 + " > 1",
+        "M" + " < M" * 15000,
+        "[" * 5000 + "]" * 5000 + " == M",
+        "'a' 'b' in " * 4000 + "label",
+        "M > 1 and " * 6000 + "M > 1",
+        "label == b'squat'",
+        "M == 1j",
+        "M > 1; M > 2",
+        "M > 1 # and more\nM == )",
+        "await M > 1",
+        "label == 'a'.join(uri)",
+        "M > *uri",
+        "\ud800 > 1",
+        "M > 1\u2028and __import__('os')",
     ],
 )
 def test_hostile_text_is_refused(text: str) -> None:
     with pytest.raises(WhereError):
         Where(text)
+
+
+def test_each_part_of_a_long_condition_is_quoted_by_its_own_text() -> None:
+    where = Where(f"label != '{'é' * 3000}' and " + " and ".join(["M > 1"] * 60) + " and (label == '#1')")
+    assert where.failing({"label": "x", "M": 1}) == "M is 1; needs M > 1"
+    assert where.failing({"label": "x", "M": 2}) == "label is 'x'; needs label == '#1'"
 
 
 def test_a_long_list_of_labels_is_fine() -> None:
