@@ -30,7 +30,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from posecap import legacy
-from posecap.files import digest
+from posecap.files import digest, parse_json
 from posecap.manifest.auto_split import row_splits
 from posecap.manifest.manifest_file import Manifest, ManifestError, StoreVideo, shown
 from posecap.manifest.rows import ROW_SCHEMA, located, utf8_bytes
@@ -90,7 +90,7 @@ class PlanError(ValueError):
     """A plan cannot be read; the message names the file and the remedy."""
 
 
-_DAMAGE = (OSError, LookupError, TypeError, ValueError, pa.ArrowException)
+_DAMAGE = (OSError, LookupError, TypeError, ValueError, RecursionError, pa.ArrowException)
 """What reading a damaged plan raises."""
 
 
@@ -225,7 +225,7 @@ def open_plan(path: Path, *, media_root: str, private: PrivateUris | None = None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             footer = file.metadata
-            written = json.loads((footer.metadata or {})[_KEY])
+            written = parse_json((footer.metadata or {})[_KEY])
             known = written["format"] == FORMAT and file.num_row_groups == len(written["parts"])
         if not known:
             raise ValueError(f"its format is {written['format']!r}, expected {FORMAT!r}")

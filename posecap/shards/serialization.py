@@ -14,7 +14,6 @@ compressed, so that a row is a view of the mapped file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from posecap import legacy
-from posecap.files import AtomicFile, canonical_json
+from posecap.files import AtomicFile, canonical_json, parse_json
 from posecap.shards.paths import ARRAYS, MAX_FACTS_BYTES, MAX_MEMBER_BYTES, MEMBERS, ShardError, checked_key
 from posecap.types import Caption, Sample
 
@@ -162,10 +161,10 @@ def read_facts(member: memoryview | bytes | str) -> dict[str, Any]:
     """The facts of a ``json`` member.
 
     Raises:
-        ShardError: not a JSON object.
+        ShardError: not a JSON object, or it has a key twice.
     """
     try:
-        facts = json.loads(member if isinstance(member, str) else bytes(member))
+        facts = parse_json(member if isinstance(member, str) else bytes(member))
     except (ValueError, RecursionError) as error:
         raise ShardError(f"json member cannot be read: {error}") from error
     if not isinstance(facts, dict):

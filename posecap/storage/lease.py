@@ -181,7 +181,7 @@ def _read(storage: RemoteStorage, number: int) -> dict[str, Any] | None:
         read = json.loads(storage.read(_name(number), limit=_MAX_BYTES))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return read if isinstance(read, dict) else {}
 

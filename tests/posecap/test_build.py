@@ -580,6 +580,8 @@ def test_a_dataset_in_another_store_is_built_repaired_and_forgets(
     assert main(["forget", location, first]) == 0
     assert main(["verify", location]) == 0
     assert keys(location) == others
+    written = [*built.files(location).values(), *built.files(tmp_path / "cache").values()]
+    assert not [content for content in written if object_store.AZURE_KEY.encode() in content]
     assert not [file.name for file in open_storage(location).list() if is_attempt(file.name) or ".staging" in file.name]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -438,6 +439,16 @@ def test_a_damaged_plan_is_named(tmp_path: Path) -> None:
             all_rows(open_plan(plan.path, media_root="/m"))
         except PlanError as error:
             assert str(plan.path) in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("written", ['{"format": 1, "format": 2}', "[" * 100_000])
+def test_a_plan_whose_own_json_is_hostile_is_damaged(tmp_path: Path, written: str) -> None:
+    plan = planned(tmp_path, "v.mp4,0,1,walk,train,MIT,r0")
+    table = pq.read_table(plan.path)
+    (key,) = (key for key in table.schema.metadata if key.startswith(b"posecap"))
+    pq.write_table(table.replace_schema_metadata({key: written}), plan.path)
+    with pytest.raises(PlanError, match="cannot be read as a plan"):
+        open_plan(plan.path, media_root="/m")
 
 
 def test_the_same_address_at_another_server_has_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,3 +297,9 @@ def test_a_damaged_file_is_no_columns_file(tmp_path: Path) -> None:
             for _, batch in serialization.read_columns(np.frombuffer(bytearray(content), np.uint8)):
                 for row in range(batch.rows):
                     batch.sample(row)
+
+
+def test_facts_with_a_key_twice_are_refused() -> None:
+    """Of which one reader would take the first value and another the last, as of a license."""
+    with pytest.raises(ShardError, match="'license' appears twice"):
+        serialization.read_facts(b'{"license":"CC0-1.0","license":"no copies"}')

@@ -108,8 +108,11 @@ def test_a_holder_that_lives_is_heard_of(store: RemoteStorage, monkeypatch: pyte
             pytest.fail("it was locked twice")
 
 
-def test_a_damaged_lease_holds_until_it_runs_out(store: RemoteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.write(lease._name(4), b"{")
+@pytest.mark.parametrize("content", [b"{", b"[" * 60_000])
+def test_a_damaged_lease_holds_until_it_runs_out(
+    store: RemoteStorage, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    store.write(lease._name(4), content)
     with pytest.raises(DatasetLockedError, match="built by another process"), store.lock():
         pytest.fail("it was locked")
     monkeypatch.setattr(module, "DEAD_AFTER_SECONDS", -5.0)
