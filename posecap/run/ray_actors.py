@@ -93,12 +93,11 @@ class Actor:
     """An actor of a segment, by Ray's handle of it, and its tasks, oldest first.
 
     ``submitted`` calls were sent to the process, tasks in ``unsent``, which are of one part, are for the next one; how
-    many a call has, ``size`` says. The process is given none while
-    it is ``paused``, because it restarts (``ping`` is then ready when it is up) or rests after several deaths in a row
-    (``deaths``): sent earlier, they would be lost too. ``in_doubt`` are tasks that were submitted together when the
-    process died, or in one call with a task that ended it; while the actor is ``isolating``, each runs alone, so that
-    only the one on which the process dies again is counted as lost. ``blamed`` is that one until the process is up
-    again: it may turn out that the whole node is gone.
+    many a call has, ``size`` says. The process is given none while it is ``paused``, because it restarts (``ping`` is
+    then ready when it is up) or rests after several deaths in a row (``deaths``): sent earlier, they would be lost too.
+    ``in_doubt`` are tasks that were submitted together when the process died, or in one call with a task that ended it;
+    while the actor is ``isolating``, each runs alone, so that only the one on which the process dies again is counted
+    as lost. ``blamed`` is that one until the process is up again: it may turn out that the whole node is gone.
     ``overdue`` is the reference of the call for which the process was killed. ``until`` (``time.monotonic``) is when
     the rest ends, or a restart that has not succeeded is tried again; ``failed_restarts`` counts these. ``counted`` is
     what the pool has entered as :attr:`free`.

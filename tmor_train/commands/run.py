@@ -50,6 +50,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    """Run a recipe in a new folder and print its results; returns the exit code, as the next three."""
     from tmor_train import tasks
     from tmor_train.tables import TASKS
 
@@ -68,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
+    """Resume a run of any type and print its results."""
     from tmor_train import tasks
     from tmor_train.tables import TASKS
 
@@ -81,6 +83,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
+    """Print the recipes, by type of run."""
     from tmor_train.recipes import RECIPES
     from tmor_train.tables import TASKS
     from tmor_train.tasks import task_type
@@ -96,6 +99,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    """Print a recipe's configuration, with the changes of the flags."""
     from tmor_train.configuration import as_json, described
 
     config = _config_of(options)

@@ -173,6 +173,7 @@ def run_detectors(
     recordings = task.test
 
     def measure(seed: int, trial_folder: Path) -> TrialOutput:
+        """One seed's detector, trained in ``trial_folder``: its metrics and scores."""
         detected = training.train_and_score(seed, trial_folder)
         measured = metrics(task, detected.scores)
         frames = sum(map(len, detected.scores))
