@@ -1,4 +1,4 @@
-"""The numbers by which tmor_train chooses the faster of two ways of computing the same, measured on this machine.
+"""The numbers by which the faster of two ways of computing the same is chosen, measured on this machine.
 
     python benchmarks/estimates.py [--repeats 15]
 
@@ -7,7 +7,8 @@ For ``tmor_train/clustering/neighbours.py``, on blocks of 1536 rows of 256 numbe
 float64, each as a multiple of the time that the product of a block, or of one pair of it, takes. For
 ``tmor_train/backbones/layers.py``: each convolution along time of the backbones at several lengths, the share of its
 products that Fourier transforms need, and their time as a share of the plain convolution's; ``_WORTH_IT`` is a share
-up to which they win.
+up to which they win. For ``posecap/engines/movenet.py``: the time of shrinking frames in two steps, as a share of that
+in one.
 
 One thread; the median over the repeats of CPU seconds, which other programs change little.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import process_time
 
@@ -26,7 +28,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from measuring import parser_of  # noqa: E402
+from PIL import Image  # noqa: E402
 
+from posecap.engines.movenet import MoveNet  # noqa: E402
 from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS, TemporalConvolution  # noqa: E402
 from tmor_train.clustering.blockwise import BLOCK_SIZE_CPU, BlockProducts, at_least, normalize  # noqa: E402
 from tmor_train.clustering.neighbours import MEASURED_AT_ONCE, MEASURING, OVERHEAD  # noqa: E402
@@ -37,6 +41,8 @@ LENGTHS = (16, 32, 64, 150)
 """Frames of a clip: those of the recipes."""
 CLIPS, JOINTS = 8, 17
 """Of a batch: our choice, large enough for matrix products at full speed."""
+PICTURES = ((1280, 720), (1920, 1080))
+"""Width and height of frames: the commonest of cameras."""
 
 
 def seconds_of(run: Callable[[], object], repeats: int) -> float:
@@ -93,11 +99,24 @@ def convolution(width: int, stride: int, frames: int, repeats: int) -> str:
     )
 
 
+def shrinking(width: int, height: int, repeats: int) -> str:
+    """Share of time of shrinking a frame of noise to MoveNet's longer side by a whole number first."""
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    frame, small = Image.fromarray(pixels), (MoveNet.imgsz, MoveNet.imgsz * height // width)
+    one, two = (
+        seconds_of(partial(frame.resize, small, Image.Resampling.BILINEAR, reducing_gap=gap), repeats)
+        for gap in (None, 1.0)
+    )
+    return f"shrinking {width} x {height} to {small[0]} x {small[1]} in two steps: {two / one:.2f} of the time in one"
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--repeats", type=int, default=15, help="of each call (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    for width, height in PICTURES:
+        print(shrinking(width, height, options.repeats), flush=True)
     print(clustering(options.repeats), flush=True)
     for length in LENGTHS:
         print(*convolutions(length, options.repeats), sep="\n", flush=True)
