@@ -1,8 +1,9 @@
 """Makes a dataset from the Parquet file that ``posecap export --format parquet`` writes.
 
 Samples come back as they were, in their order; what an export leaves out does not: stored video, the outcomes of rows
-that were not kept, and what made each part (its pipeline, versions and weights). The dataset has no plan, so that
-`posecap build` cannot go on from it; it is read, verified, viewed and exported as any other.
+that were not kept, and what made each part (its pipeline, versions and weights). Columns of extra members are passed
+over: `posecap add` makes them. The dataset has no plan, so that `posecap build` cannot go on from it; it is read,
+verified, viewed and exported as any other.
 
 The file may come from anybody: its schema, shapes and facts are checked as those of a dataset (:mod:`posecap.verify`),
 and a row group that says to be larger than :data:`MAX_GROUP_BYTES` is not read. In memory are a row group, about three
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from posecap.files import digest, file_sha256
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.shards import COLUMNS_SCHEMA, ShardError, commit_part, write_dataset_list, write_files
+from posecap.shards.extra import MemberName
 from posecap.shards.serialization import arrays_of, read_columns
 from posecap.types import PartName, Sample
 from posecap.verify import check_sample
@@ -96,14 +98,17 @@ def _samples(file: Path) -> Iterator[Sample]:
     """The samples of the file, checked one by one."""
     known: set[str] = set()
     with pq.ParquetFile(file) as opened:
-        if not opened.schema_arrow.equals(COLUMNS_SCHEMA):
+        found = opened.schema_arrow
+        if len(found) < len(COLUMNS_SCHEMA) or not pa.schema([*found][: len(COLUMNS_SCHEMA)]).equals(COLUMNS_SCHEMA):
             raise ShardError("its columns are not those of an export")
+        for name in found.names[len(COLUMNS_SCHEMA) :]:  # what was added, and has to be added again
+            MemberName.of(name)
         for number in range(opened.num_row_groups):
             size = opened.metadata.row_group(number).total_byte_size
             if size > MAX_GROUP_BYTES:
                 raise ShardError(f"row group {number} takes {size} bytes, at most {MAX_GROUP_BYTES} are read")
             try:
-                table = opened.read_row_group(number, use_threads=False)
+                table = opened.read_row_group(number, columns=COLUMNS_SCHEMA.names, use_threads=False)
             except OSError as error:  # which Arrow raises of damaged pages, too
                 raise ShardError(f"row group {number} cannot be read: {error}") from error
             for sample in _in_group(table):

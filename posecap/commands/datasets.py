@@ -163,6 +163,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--output", type=Path, required=True, metavar="FILE", help="the file to write")
     option("--split", help="only clips of this split")
     _add_where(parser, "only")
+    about = "also an extra member, as text.minilm, in the format parquet; without clips that have none"
+    option("--extra", action="append", default=[], metavar="MEMBER", help=about)
     option("--overwrite", action="store_true", help="replace a file that exists")
 
     about = "make a dataset from a file of `posecap export --format parquet`"
@@ -622,6 +624,7 @@ def _export(options: argparse.Namespace) -> int:
         form=options.format,
         split=options.split,
         where=options.where,
+        extra=options.extra,
         existing="replace" if options.overwrite else "refuse",
     )
     print(f"{options.output}: {count_text(clips, 'clip')}")

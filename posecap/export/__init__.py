@@ -17,11 +17,14 @@ from typing import Any
 from posecap.files import Existing, atomic_path
 from posecap.shards import Dataset, Where
 from posecap.storage import Location
-from posecap.stream import Field, Streamed, open_dataset
+from posecap.stream import Streamed, open_dataset
 from posecap.terminal import nearest
 
 FORMATS = ("coco", "parquet", "pyskl")
 """Names of formats, which are those of modules of this package."""
+
+WITH_EXTRA = ("parquet",)
+"""Those that can hold extra members."""
 
 CHANGED = "clips came or went while they were exported: run it again"
 """Said where two passes over the clips do not find as many."""
@@ -33,11 +36,13 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Clips:
-    """The clips to export, in the order on disk: those of ``split`` (None for all) for which ``where`` holds."""
+    """The clips to export, in the order on disk: those of ``split`` (None for all) for which ``where`` holds, with the
+    extra members ``extra``, without clips that have none."""
 
     location: Location
     split: str | None = None
     where: str | None = None
+    extra: tuple[str, ...] = ()
 
     def index(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """``columns`` of the index row of each clip; one part's index is in memory at a time.
@@ -48,7 +53,7 @@ class Clips:
         for _, _, table in Dataset(self.location).rows(self.split, where=Where.of(self.where), columns=columns):
             yield from table.to_pylist()
 
-    def samples(self, fields: Sequence[Field]) -> Iterator[Streamed]:
+    def samples(self, fields: Sequence[str]) -> Iterator[Streamed]:
         """Each clip once, as ``posecap.open`` gives it.
 
         Raises:
@@ -89,6 +94,7 @@ def export(
     form: str,
     split: str | None = None,
     where: str | None = None,
+    extra: Sequence[str] = (),
     existing: Existing = "refuse",
 ) -> int:
     """Write clips of a dataset to the file ``output``; returns how many. Nothing is left there if it fails.
@@ -98,6 +104,8 @@ def export(
         form: one of :data:`FORMATS`.
         split: one split, or None for all.
         where: only clips for which a condition holds (:mod:`posecap.shards.where`).
+        extra: extra members, as ``text.minilm`` (:mod:`posecap.shards.extra`), which the format parquet can hold; clips
+            that have none are left out.
         existing: what happens where the file exists.
 
     Raises:
@@ -108,7 +116,9 @@ def export(
     """
     if form not in FORMATS:
         raise ExportError(f"there is no format {form!r}: {nearest(form, FORMATS)}")
-    clips = Clips(location=location, split=split, where=where)
+    if extra and form not in WITH_EXTRA:
+        raise ExportError(f"the format {form} holds no extra members: leave out {', '.join(extra)}, or take parquet")
+    clips = Clips(location=location, split=split, where=where, extra=tuple(extra))
     with atomic_path(Path(output), existing=existing) as partial, partial.open("wb") as file:
         written: int = import_module(f"posecap.export.{form}").write(clips, file)
     return written

@@ -3,7 +3,8 @@
 A row for each clip: ``key``; ``M``, ``T``, ``J`` and ``C``, the numbers of people, frames, joints and captions;
 ``joints`` (M, T, J, 3), ``pts`` (T), ``video`` (D) and ``text`` (C, D) as flat lists in C order, with the meaning that
 ``posecap.open`` says; and ``facts``, JSON text that has the captions, too (:data:`posecap.shards.COLUMNS_SCHEMA`). It
-holds all of a dataset's samples but stored video; nothing is rounded.
+holds all of a dataset's samples but stored video; nothing is rounded. Extra members that are asked for are columns of
+their names: flat lists like ``video`` and ``text``, of the same captions, and lists of text.
 
 Row groups are compressed with zstd, about 32 MiB of arrays each, of which one is in memory; so is the footer until the
 end, a few KB for each of them.
@@ -12,13 +13,15 @@ end, a few KB for each of them.
 from __future__ import annotations
 
 from itertools import chain
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posecap.export import Clips
 from posecap.files import canonical_json
 from posecap.shards import COLUMNS_SCHEMA
+from posecap.shards.extra import EXTRA_SCHEMAS, MemberName
 from posecap.shards.paths import ARRAYS
 from posecap.shards.serialization import ColumnsRow, columns_record_batch
 
@@ -34,14 +37,27 @@ def write(clips: Clips, file: BinaryIO) -> int:
     """
     count = size = 0
     waiting: list[ColumnsRow] = []
-    with pq.ParquetWriter(file, COLUMNS_SCHEMA, compression="zstd") as writer:
-        for sample in chain(clips.samples(["joints", "pts", "video", "text", "facts"]), [None]):
+    more: dict[str, list[Any]] = {name: [] for name in clips.extra}
+    kinds = {name: EXTRA_SCHEMAS[MemberName.of(name).kind].field(_column(name)).type for name in more}
+    schema = pa.schema([*COLUMNS_SCHEMA, *(pa.field(name, kind, nullable=False) for name, kind in kinds.items())])
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for sample in chain(clips.samples(["joints", "pts", "video", "text", "facts", *more]), [None]):
             if waiting and (sample is None or size >= _GROUP_BYTES):
-                writer.write_batch(columns_record_batch(waiting))
-                waiting, size = [], 0
+                columns = [*columns_record_batch(waiting), *(pa.array(more[name], kinds[name]) for name in more)]
+                writer.write_batch(pa.record_batch(columns, schema=schema))
+                waiting, size, more = [], 0, {name: [] for name in more}
             if sample is not None:
                 arrays = {name: sample[name].numpy() for name in ARRAYS}
                 waiting.append(ColumnsRow(sample["key"], arrays, canonical_json(sample["facts"]).decode()))
                 size += sum(array.nbytes for array in arrays.values()) + len(waiting[-1].facts)
+                for name, values in more.items():
+                    one = sample[name] if isinstance(sample[name], list) else sample[name].numpy().reshape(-1)
+                    values.append(one)
+                    size += 0 if isinstance(one, list) else one.nbytes
                 count += 1
     return count
+
+
+def _column(name: str) -> str:
+    """The column of a member's own file that has what is exported."""
+    return "captions" if name.startswith("captions.") else "vector"

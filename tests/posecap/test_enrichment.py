@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from posecap import loaders
 from posecap.build import Options, add_member, pipeline_of
 from posecap.cli import main
 from posecap.enrichment import Enriched, Enrichment, EnrichmentError, remove_member
-from posecap.export import export
+from posecap.export import ExportError, export
 from posecap.files import file_sha256
 from posecap.import_parquet import import_parquet
 from posecap.manifest.manifest_file import read_manifest
@@ -369,7 +370,15 @@ def test_a_store_and_an_imported_dataset(tmp_path: Path, manifest: Path) -> None
         assert [s["key"] for s in here] == [s["key"] for s in there]
         assert all(np.array_equal(one["video.few"], two["video.few"]) for one, two in zip(here, there, strict=True))
 
-    export(root, tmp_path / "all.parquet", form="parquet")
+    with pytest.raises(ExportError, match=r"the format coco holds no extra members: leave out text.wide"):
+        export(root, tmp_path / "all.json", form="coco", extra=["text.wide"])
+    wanted = ["text.wide", "video.few", "captions.says"]
+    export(root, tmp_path / "all.parquet", form="parquet", extra=wanted)
+    known = {one["key"]: one for one in open_dataset(root, split=None, fields=wanted)}
+    for row in pq.read_table(tmp_path / "all.parquet").to_pylist():
+        np.testing.assert_array_equal(row["text.wide"], known[row["key"]]["text.wide"].reshape(-1))
+        np.testing.assert_array_equal(row["video.few"], known[row["key"]]["video.few"])
+        assert row["captions.says"] == known[row["key"]]["captions.says"]
     imported = tmp_path / "imported"
     import_parquet(tmp_path / "all.parquet", imported)
     assert add(imported, "text.wide", manifest).missing == {}
