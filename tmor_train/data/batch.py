@@ -111,6 +111,7 @@ class MotionBatch:
         return self._each(lambda tensor: tensor.contiguous().pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> MotionBatch:
+        """The batch with every tensor changed."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         changed: dict[str, Any] = {name: change(t) for name, t in values.items() if isinstance(t, Tensor)}
         return replace(self, **changed)
@@ -187,6 +188,7 @@ def people_of(motions: MotionSet, *, most: int, by: ByPeople) -> Numbers:
 
 
 def _spread(joints_TJC: NDArray[np.float32]) -> float:
+    """That of :func:`people_of` for one person; -1 for one who is never seen."""
     seen = joints_TJC[..., -1] > 0
     if not seen.any():
         return -1.0

@@ -212,7 +212,7 @@ def read_config(folder: Path) -> Any:
 
 
 class Stopped(KeyboardInterrupt):
-    """Pre-training was stopped by a signal, after it saved a checkpoint of the step that it was in. It is a
+    """Training was stopped by a signal, after it saved a checkpoint of the step that it was in. It is a
     KeyboardInterrupt, so that ``except Exception`` lets it pass as it does Ctrl-C."""
 
 
