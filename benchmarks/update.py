@@ -10,6 +10,9 @@ modules are compiled before, as where posecap has run once, also where PYTHONDON
 ``ratio`` is the first build's ÷ the update's. With ``--check`` the same is also built anew with each change, and every
 file of the parts, stored results and previews are compared; that takes as long as the first build, each time.
 
+The changed pose model is given every frame and gives the detector's joints, so it takes no time: what is left is
+decoding, and all behind it.
+
 Printed first: bytes of stored results a clip, beside those of the clip's samples.
 """
 
@@ -32,11 +35,13 @@ from posecap.terminal import ALARM, COMPLETE, PARTIAL
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("POSECAP_TEST_DATA", ROOT.parent / "shared" / "data"))
 PIPELINE = f"""\
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from posecap.engines.movenet import MoveNet
 from posecap.pipeline import load_pipeline
+from posecap.stage import Engine
 from posecap.stages.smooth import Smooth
 
 pipeline = load_pipeline(Path({str(ROOT / "pipelines" / "default.py")!r}))
@@ -59,6 +64,17 @@ stages = [one for before in pipeline.stages for one in ((before, Smooth()) if be
 pipeline = replace(pipeline, stages=tuple(stages))""",
     "text model": 'changed("embed", text=replace(stage["embed"].text, longest_tokens=64))',
     "video model": 'changed("embed", video=replace(stage["embed"].video, frames=4))',
+    "pose model": """\
+@dataclass(frozen=True)
+class Same(Engine):
+    name: ClassVar[str] = "same"
+    layout: str = "coco17"
+
+    def estimate(self, frames_THW3, tracks):
+        return tracks.joints_MTJ3
+
+
+changed("pose", estimator=Same())""",
     "detector": 'changed("track", detector=MoveNet(imgsz=256, conf=0.15))',
 }
 """Lines behind the default pipeline, by what they change."""

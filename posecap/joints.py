@@ -270,6 +270,8 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
         raise LayoutError(
             f"no exact map from {source!r} to {target!r}; from {source!r} there are maps to {', '.join(_MAPS[source])}"
         )
+    if source == target:  # each joint is its own only part, so this is what follows, in one step; a mean has no -0
+        return np.where(joints[..., 2:] > 0, joints.astype(np.float32, copy=False) + np.float32(0), np.float32(0))
     converted = np.zeros((*joints.shape[:-2], len(want.names), 3), np.float32)
     for joint, parts in enumerate(_parts(have, want)):
         if not parts:

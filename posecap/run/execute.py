@@ -14,7 +14,7 @@ from posecap.outcomes import ClipOutcome, Status
 from posecap.pipeline import Perception, Segment, Storing
 from posecap.run.replay import Known, Recorder, RowFrames, cut_back, sentence_vectors, stored_clip
 from posecap.shards import ShardError
-from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
+from posecap.shards.results import ResultsBlock, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
 from posecap.types import Addition, Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
@@ -205,7 +205,12 @@ def _go_on(
     names = [stage.name for stage in stages]
     if storing is None or item.after not in storing.perception.stages:
         raise _StaleRowError
-    results, perception = _read_results(item, staging), storing.perception
+    block = _read_block(item, staging)
+    perception = storing.perception
+    try:
+        results = decode_results(block, name=item.results.at.file)
+    except ShardError as error:
+        raise _StaleRowError from error
     later = stages[names.index(item.after) + 1 :]
     decoding = (*storing.before, *stages[: names.index(perception.stages[0]) + 1])
     number = 0
@@ -229,7 +234,7 @@ def _go_on(
                 raise _StaleRowError
         result.frames += frames.decoded
     if sinks.recorder is not None:
-        sinks.recorder.of_video(results)
+        sinks.recorder.of_video(results, block)
 
 
 def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: Staging) -> Known:
@@ -246,16 +251,16 @@ def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: 
     )
 
 
-def _read_results(item: StoredRow, staging: Staging) -> RowResults:
-    """What is stored of a row; raises _StaleRowError where that is damaged or gone."""
+def _read_block(item: StoredRow, staging: Staging) -> bytes:
+    """The bytes of what is stored of a row; raises _StaleRowError where they are damaged or gone."""
     at = item.results.at
     try:
-        block = staging.storage.read_range(at.file, at.offset, at.size)
-        if hashlib.sha256(block).hexdigest() != item.results.sha256:
-            raise _StaleRowError
-        return decode_results(block, name=at.file)
+        block = bytes(staging.storage.read_range(at.file, at.offset, at.size))
     except (ShardError, OSError) as error:
         raise _StaleRowError from error
+    if hashlib.sha256(block).hexdigest() != item.results.sha256:
+        raise _StaleRowError
+    return block
 
 
 def _delete_temporary(item: Any, result: ItemResult) -> None:

@@ -56,6 +56,7 @@ class Recorder:
     _source: Video | RowResults | None = None
     _entries: list[StoredClip | ClipOutcome] = field(default_factory=list)
     _failed: bool = False
+    _block: bytes = b""
 
     def gave(self, item: Any, output: Any) -> None:
         """A stage gave ``output`` for ``item``; before that item goes on, so that the last clip is the one at hand."""
@@ -101,9 +102,26 @@ class Recorder:
         """Note an entry of earlier results, which is the one at hand from now on."""
         self._entries.append(entry)
 
-    def of_video(self, results: RowResults) -> None:
-        """The entries are those of earlier results, of the same video."""
-        self._source = results
+    def of_video(self, results: RowResults, block: bytes) -> None:
+        """The entries are those of earlier results, of the same video; ``block`` is what these were decoded from."""
+        self._source, self._block = results, block
+
+    def _are_as_they_were(self, results: RowResults) -> bool:
+        """Whether nothing was added to earlier results or left out of them, so that encoding them would give the same
+        bytes: arrays that were kept are the same objects."""
+        if len(self._entries) != len(results.entries):
+            return False
+        for now, before in zip(self._entries, results.entries, strict=True):
+            if not isinstance(now, StoredClip) or not isinstance(before, StoredClip):
+                if now != before:
+                    return False
+                continue
+            vectors = [one.video_vector and one.video_vector.video_D for one in (now, before)]
+            if vectors[0] is not vectors[1]:
+                return False
+            if any(getattr(now, name) is not getattr(before, name) for name in ("lost", "tracks", "joints_MTJ3")):
+                return False
+        return True
 
     def block(self, video: Video | None) -> ResultsBlock | None:
         """The row's results; None where nothing can be stored of it.
@@ -114,6 +132,8 @@ class Recorder:
         source = self._source or video
         if self._failed or source is None:
             return None
+        if isinstance(source, RowResults) and self._are_as_they_were(source):
+            return ResultsBlock(self._block, source.source_id)
         results = RowResults(
             source_id=source.source_id,
             size_bytes=source.size_bytes,

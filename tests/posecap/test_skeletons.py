@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posecap.joints import LAYOUTS, flip
-from posecap.skeletons import body_sizes, measure, own_motion
+from posecap.skeletons import _medians, body_sizes, measure, own_motion
 from posecap.types import Quality
 from tests.building import walkers
 
@@ -181,3 +181,14 @@ def test_measures_are_finite_bounded_and_the_same_in_the_mirror(
     assert type(quality.identity_switches) is int
     mirrored = measure(flip(joints, layout=layout, width=400), pts, layout)
     np.testing.assert_allclose(astuple(mirrored), astuple(quality), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_medians_are_those_of_numpy_bit_by_bit(axis: int) -> None:
+    values = np.random.default_rng(0).normal(0, 50, (31, 18))
+    values[np.random.default_rng(1).random(values.shape) < 0.4] = np.nan
+    values[3], values[:, 5] = np.nan, np.nan
+    with pytest.warns(RuntimeWarning, match="All-NaN slice"):
+        expected = np.nanmedian(values, axis=axis, keepdims=True)
+    assert _medians(values, axis=axis).tobytes() == expected.tobytes()
+    assert np.isnan(_medians(values[:0], axis=0)).all()

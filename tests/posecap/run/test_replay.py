@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from posecap.build import BuildResult
 from posecap.progress import Progress
 from posecap.removal import remove
+from posecap.run.replay import LazyFrames, RowFrames, StaleResultsError
 from posecap.shards import Dataset, committed
 from posecap.shards.results import read_results_list
+from posecap.stage import Rejected, Stage
 from posecap.storage import open_storage
+from posecap.types import Clip, Row, Span, Video
 from posecap.verify import repair, verify
-from tests import cheap, small
+from tests import building, cheap, small
 
 
 def everything(result: BuildResult) -> dict[str, bytes]:
@@ -38,6 +44,75 @@ def check(tmp_path: Path, result: BuildResult, rows: Any = cheap.ROWS, **setting
     assert everything(result) == fresh(tmp_path, tmp_path, rows, **settings)
     assert verify(result.root).problems == ()
     assert not (result.root / ".staging").exists()
+
+
+@dataclass(frozen=True)
+class Cut(Stage):
+    """Three clips of a row, and a rejected span between them; ``given`` counts them."""
+
+    name: ClassVar[str] = "cut"
+    takes: ClassVar[type] = Row
+    gives: ClassVar[type] = Clip
+
+    given: list[int]
+    clips: int = 3
+
+    def __call__(self, item: Row) -> Iterator[Clip | Rejected]:
+        for number in range(self.clips):
+            self.given.append(number)
+            yield clip(number)
+            yield Rejected(Span(90, 91), "too_short")
+
+
+def clip(number: int) -> Clip:
+    return building.clip(seed=number, frames=4 + number)
+
+
+def lazy(frames: RowFrames, number: int, **changes: Any) -> LazyFrames:
+    """The frames of a clip as they were stored."""
+    was = clip(number)
+    known = {"pts_T": was.pts_T, "source_id": was.video.source_id, "shape": was.frames_THW3.shape, **changes}
+    return LazyFrames(frames, number, **known)
+
+
+def test_frames_of_several_clips_are_decoded_once_and_one_clip_is_held() -> None:
+    stage = Cut([])
+    with RowFrames(building.row(), (stage,)) as frames:
+        first, last = lazy(frames, 0), lazy(frames, 2)
+        assert (first.dtype, first.ndim, len(first), stage.given) == (np.uint8, 4, 4, [])
+        assert np.array_equal(first, clip(0).frames_THW3)
+        assert np.array_equal(first[[1, 3]], clip(0).frames_THW3[[1, 3]])
+        assert np.array_equal(list(last), clip(2).frames_THW3)
+        assert (stage.given, frames.decoded) == ([0, 1, 2], 10)
+        assert np.array_equal(first[-1], clip(0).frames_THW3[-1])  # of an earlier one they are decoded again
+        assert (stage.given, frames.decoded, frames.stale) == ([0, 1, 2, 0], 14, False)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"source_id": "e" * 64}, {"pts_T": np.arange(4) / 7}, {"shape": (4, 8, 8, 3)}, {}], ids=str
+)
+def test_frames_of_another_video_than_was_stored_are_stale(changes: dict[str, Any]) -> None:
+    with RowFrames(building.row(), (Cut([], clips=3 if changes else 0),)) as frames:
+        with pytest.raises(StaleResultsError):
+            np.asarray(lazy(frames, 0, **changes))
+        assert frames.stale
+
+
+def test_a_fetched_file_is_deleted_once_nobody_asks_for_frames_any_more(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Fetch(Stage):
+        name: ClassVar[str] = "fetch"
+        takes: ClassVar[type] = Row
+        gives: ClassVar[type] = Video
+
+        def __call__(self, item: Row) -> Iterator[Video]:
+            (tmp_path / "video").touch()
+            yield replace(clip(0).video, path=tmp_path / "video", keeping="temporary")
+
+    with RowFrames(building.row(), (Fetch(), Cut([]))) as frames:
+        frames.clip(1)
+        assert (tmp_path / "video").exists()
+    assert not (tmp_path / "video").exists()
 
 
 CHANGES: dict[str, tuple[str, set[str]]] = {

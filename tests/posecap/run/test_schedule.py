@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from posecap.run.execute import ItemError, ItemResult
 from posecap.run.pool import WHOLE_PART, Finished, NodeChange, NodeLost, Task, WorkerLost
 from posecap.run.schedule import PartNotWrittenError, PartResult, Schedule, WorkPart
 from posecap.shards import PartFiles
-from posecap.types import PartName, Row, Video
+from posecap.types import FileRange, PartName, Row, StagedResults, StoredRow, Video
 from tests import building
 
 
@@ -115,6 +116,62 @@ def test_parts_are_admitted_only_as_workers_have_room():
     assert asked <= 5
     assert len(list(working)) == 49
     assert pool.most_held <= 4
+
+
+def stored(row: Row) -> StoredRow:
+    """A row of which results are stored."""
+    return StoredRow(row=row, results=StagedResults(FileRange("results", 0, 1), "ab", "cd"), after="pose")
+
+
+class StoredPool(Pool):
+    def result(self, task: Task) -> ItemResult | WorkerLost:
+        item = task.item
+        return super().result(replace(task, item=item.row) if isinstance(item, StoredRow) else task)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    kinds=st.lists(st.lists(st.booleans(), max_size=5), max_size=6),
+    size=st.integers(1, 4),
+    picks=st.randoms(use_true_random=False),
+)
+def test_stored_rows_begin_in_the_last_segment_and_all_come_back_in_plan_order(kinds, size, picks):
+    rows = [part(n, *["ok"] * len(some)) for n, some in enumerate(kinds)]
+    parts = [
+        WorkPart(p.name, tuple(stored(row) if known else row for row, known in zip(p.rows, some, strict=True)))
+        for p, some in zip(rows, kinds, strict=True)
+    ]
+    pool = StoredPool(size=size, pick=lambda n: picks.randrange(n))
+    done = run(pool, parts)
+    for p in rows:
+        assert [row.outcome.row_id for row in done[p.name].rows] == [row.row_id for row in p.rows]
+        assert {row.outcome.status for row in done[p.name].rows} <= {"kept"}
+    segments = Counter((isinstance(task.item, StoredRow), task.segment) for task in pool.submitted)
+    count = sum(known for some in kinds for known in some)
+    others = sum(map(len, kinds)) - count
+    assert segments == Counter({(True, 1): count, (False, 0): others, (False, 1): others})
+
+
+def test_a_stored_row_whose_worker_dies_is_tried_again_and_may_be_quarantined():
+    p = part(0, "ok", "ok")
+    pool = StoredPool(lose={"0-0": 1, "0-1": 9})
+    (done,) = run(pool, [WorkPart(p.name, tuple(map(stored, p.rows)))]).values()
+    assert [row.outcome.status for row in done.rows] == ["kept", "quarantined"]
+
+
+def test_parts_of_stored_rows_are_admitted_only_as_workers_have_room():
+    asked = []
+
+    def parts():
+        for n in range(50):
+            asked.append(n)
+            p = part(n, "ok", "ok")
+            yield WorkPart(p.name, tuple(map(stored, p.rows)))
+
+    working = Schedule(StoredPool(size=2)).run(parts())
+    next(working)
+    assert len(asked) <= 5
+    assert len(list(working)) == 49
 
 
 def test_a_lost_worker_costs_a_second_try():
