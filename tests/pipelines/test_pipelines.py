@@ -7,7 +7,7 @@ nothing; that they arrive does.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +80,36 @@ def rtmo_alone(folder: Path) -> tuple[Any, Any]:
     return RTMOOnnx(size="t", weights_from=str(mmpose.rtmo_onnx(folder / "rtmo-t.onnx"))), "detector"
 
 
+def transformers_alone(folder: Path) -> tuple[Any, Any]:
+    """RF-DETR and ViTPose, both of small networks."""
+    from posecap.engines.transformers_detector import TransformersDetector
+    from posecap.engines.vitpose import ViTPose
+    from posecap.inference.package_compat import ensure_torchvision
+    from tests.random_weights import vitpose
+
+    ensure_torchvision()
+    from tests.random_weights import transformers_detector
+
+    rf_detr = transformers_detector.rf_detr(folder / "rf_detr")
+    weights = vitpose.write(folder / "vitpose.safetensors")
+    return TransformersDetector(checkpoint=str(rf_detr), conf=0.5), ViTPose(weights_from=str(weights))
+
+
+@pytest.fixture
+def small_vitpose() -> Iterator[None]:
+    pytest.importorskip("transformers")
+    from tests.random_weights import vitpose
+
+    with vitpose.tiny():
+        yield
+
+
 SWAPPED = """\
 from dataclasses import replace
 from pathlib import Path
 
 from posecap.engines.bytetrack import ByteTrack
+from posecap.engines.oc_sort import OCSort
 from posecap.pipeline import load_pipeline
 from posecap.stage import Resources
 {imports}
@@ -94,7 +119,7 @@ anybody = dict(joint_score=0.0, confident_joints_share=0.0, person_presence=0.0,
 swapped = {{
     "track": {{
         "detector": {detector!r},
-        "tracker": ByteTrack(track_high_thresh=0.05, track_low_thresh=0.02, likeness=0.1),
+        "tracker": {tracker!r},
     }},
     "pose": {{"estimator": {estimator!r}}},
     "filter_people": {{"fewest_frames": 4, "shortest_seconds": 0.3, **anybody}},
@@ -110,15 +135,18 @@ pipeline = replace(
 
 @pytest.mark.parametrize(
     "make",
-    [ultralytics_and_mmpose, onnx_alone, pytest.param(rtmo_alone, marks=pytest.mark.slow)],
+    [ultralytics_and_mmpose, onnx_alone, pytest.param(rtmo_alone, marks=pytest.mark.slow), transformers_alone],
     ids=lambda make: make.__name__,
 )
+@pytest.mark.usefixtures("small_vitpose")
 def test_engines_are_swapped_and_a_film_goes_all_the_way(
     media: Path, tmp_path: Path, make: Callable[[Path], tuple[Any, Any]]
 ) -> None:
     for package in ("ultralytics", "mmpose", "open_clip", "onnx", "yt_dlp"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
+    from posecap.engines.bytetrack import ByteTrack
+    from posecap.engines.oc_sort import OCSort
     from posecap.engines.viclip import ViCLIPEmbedder
 
     detector, estimator = make(tmp_path)
@@ -130,6 +158,9 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
         SWAPPED.format(
             imports="\n".join(f"from {type(e).__module__} import {type(e).__name__}" for e in engines),
             shipped=str(SHIPPED / "posecap_1m.py"),
+            tracker=OCSort(track_high_thresh=0.05, overlap=0.1)
+            if make is transformers_alone
+            else ByteTrack(track_high_thresh=0.05, track_low_thresh=0.02, likeness=0.1),
             detector=detector,
             estimator=estimator,
             both=both,
@@ -142,7 +173,7 @@ def test_engines_are_swapped_and_a_film_goes_all_the_way(
     assert {row["detector_model"] for row in index} == {detector.name}
     assert {row["video_dimension"] for row in index} == {both.dimension}
     weights = [word.rpartition(":")[0] for word in index[0]["weights"]]
-    assert sorted(weights) == sorted(Path(e.weights[0]).name for e in engines)
+    assert sorted(weights) == sorted(Path(name).name for e in engines for name in e.weights)
     assert str(tmp_path) not in (built.root / "dataset.json").read_text()
 
 
