@@ -213,6 +213,7 @@ def build(
         MissingWeightsError: weights that the pipeline needs are neither on this machine nor downloadable.
         WorkersNotReadyError: no Ray worker can start. A thread raises its engine's own error.
         ShardError: ``tombstones.json`` is damaged.
+        EnrichmentError: an extra member of the pipeline is there, made otherwise, and ``on_change`` is ``refuse``.
         BuildError: pipeline or manifest have changed since parts were built, and ``on_change`` is ``refuse``; or the
             output holds files of something else, or cannot be written.
         StorageError: an object store cannot be reached or written, or fails for longer than is waited.
@@ -438,10 +439,11 @@ class _Build:
 
     def _enrich(self) -> None:
         """Make the extra members that the pipeline names: captions before vectors of texts, which cover them."""
+        remake = self.options.on_change == "update"
         for name in sorted(map(MemberName.of, self.pipeline.extra)):
             member = Member.of(name, self.pipeline.extra[str(name)], self.pipeline)
             done = _enrich(
-                self.storage, self.lock, member, plan=self.plan, options=self.options, remake=True, log=self.log
+                self.storage, self.lock, member, plan=self.plan, options=self.options, remake=remake, log=self.log
             )
             if done.missing:
                 counted = ", ".join(f"{reason} {count:,}" for reason, count in done.missing.items())

@@ -314,8 +314,8 @@ class Enrichment:
         differing = [key for key in sorted({*now, *before}) if now.get(key) != before.get(key)]
         shown = "; ".join(f"{key}: {_short(before.get(key))} → {_short(now.get(key))}" for key in differing)
         return (
-            f"{self.storage.location} has {self.member.name}, made otherwise ({shown}): give another name with --name, "
-            "or --replace to make it anew"
+            f"{self.storage.location} has {self.member.name}, made otherwise ({shown}): give another name, or make it "
+            "anew by `posecap add --replace` or, where the pipeline names it, `posecap build --update`"
         )
 
     def _check_clips(self, todo: Iterable[PartName]) -> None:

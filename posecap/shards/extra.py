@@ -241,6 +241,8 @@ class ExtraRows:
         if self.kind == "text":
             return Added(vector, tuple(self.counts(key)))
         start, end = self.span(key)
+        if vector.size and not 0 <= start < end:
+            raise ShardError(f"the frames of sample {key} are from {start} to {end} s")
         return Added(vector, span=Span(start, end)) if vector.size else Added()
 
     def _row(self, key: str) -> tuple[_ExtraBatch, int]:

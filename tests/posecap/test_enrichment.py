@@ -24,7 +24,7 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.removal import remove
 from posecap.shards import ShardError
 from posecap.shards.extra import MemberName
-from posecap.storage import Location, open_storage
+from posecap.storage import DatasetLockedError, Location, open_storage
 from posecap.stream import open_dataset
 from posecap.verify import repair, verify
 from tests import cheap, small
@@ -225,7 +225,7 @@ def test_another_model_under_a_name_is_refused_unless_it_is_replaced(tmp_path: P
     with pytest.raises(EnrichmentError, match=r"text.wide: Says is no TextEmbedder"):
         add(root, "text.wide", manifest, engine=other)
     letters = next(s for s in pipeline_of(read_manifest(manifest)).stages if s.name == "embed").text
-    with pytest.raises(EnrichmentError, match=r"has text.wide, made otherwise .*--replace to make it anew"):
+    with pytest.raises(EnrichmentError, match=r"has text.wide, made otherwise .*: give another name, or make it"):
         add(root, "text.wide", manifest, engine=letters)
     assert extra(root) == before
     assert add(root, "text.letters", manifest, engine=letters).parts == 2
@@ -318,6 +318,25 @@ def test_an_update_removes_what_is_of_other_samples_and_a_build_makes_what_its_p
     assert small.build(cheap.manifest(tmp_path, pipeline=lines)).parts_built == 0
     assert not cheap.runs(manifest)
     assert result.exit_code == 0
+    other = 'ENGINES["text.wide"] = Letters()\n' + 'with_extra("text.wide")\nchanged("decode", long_side=32)\n'
+    with pytest.raises(EnrichmentError, match=r"has text.wide, made otherwise .*`posecap build --update`"):
+        small.build(cheap.manifest(tmp_path, pipeline=MODELS + other))
+    small.build(cheap.manifest(tmp_path, pipeline=MODELS + other), on_change="update")
+    assert next(iter(open_dataset(root, split=None, fields=["text.wide"])))["text.wide"].shape == (3, 5)
+
+
+def test_captions_of_a_dataset_without_stored_results_take_the_videos(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path, cheap.ROWS[:1], pipeline=MODELS, keep="none")
+    root = small.build(manifest).root
+    cheap.runs(manifest)
+    assert add(root, "captions.blind", manifest).missing == {}
+    assert {*cheap.runs(manifest)} == {"fetch", "detect", "pose", "write"}
+    with root_lock(root), pytest.raises(DatasetLockedError):
+        add(root, "text.wide", manifest)
+
+
+def root_lock(root: Path) -> Any:
+    return open_storage(root).lock()
 
 
 def test_rows_that_were_added_to_the_table_are_added_to_the_member(tmp_path: Path) -> None:
