@@ -10,6 +10,7 @@ All of it is found under the dataset's lock, so that no build is under way whose
 * ``moved aside``: what ``posecap verify --repair`` moved into the folder ``damaged``, once it is old.
 
 Tars, columns, indexes and sidecars are never removed, also where they belong to no part: ``posecap verify`` names them.
+Folders that are symbolic links are passed over, as the files in them may be of something else.
 """
 
 from __future__ import annotations
@@ -23,8 +24,15 @@ from posecap.ledger import LEDGER_FILE, OWN_OF_ADD
 from posecap.manifest.manifest_file import ManifestError, read_manifest
 from posecap.open_rows import staged_by
 from posecap.plan_store import stored_plan, work_folder
-from posecap.shards import committed
-from posecap.shards.paths import EXTRA_FOLDER, PART_FOLDERS, RESULTS_FOLDER, results_part
+from posecap.shards import ShardError, committed
+from posecap.shards.paths import (
+    EXTRA_FOLDER,
+    PART_FOLDERS,
+    RESULTS_FOLDER,
+    is_dataset,
+    not_a_dataset,
+    results_part,
+)
 from posecap.staging import FOLDER
 from posecap.storage import LocalStorage, Location, RemoteStorage, Storage, StoredFile, is_attempt, open_storage
 from posecap.types import PartName
@@ -60,11 +68,14 @@ def collect_garbage(
         mode: ``list`` removes nothing.
 
     Raises:
+        ShardError: it is no dataset; nothing was removed.
         DatasetLockedError: a build is under way, or another process changes the dataset; nothing was removed.
-        ShardError, PlanError: the plan is damaged.
+        PlanError: the plan is damaged.
         OSError, StorageError: the disk or store fails.
     """
     storage = open_storage(location)
+    if not is_dataset(storage):
+        raise ShardError(not_a_dataset(storage))
     with storage.lock() as lock:
         found = sorted(_garbage(storage, old_seconds), key=lambda one: (one.kind, one.name))
         if mode == "remove":
@@ -92,14 +103,35 @@ def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
         if kind == "results":
             part = results_part(file.name)
             return part is not None and part not in of_parts
-        return is_old(file, old_seconds) or (kind == "staged" and needed is not None and file.name not in needed)
+        if kind == "staged":
+            unneeded = needed is not None and file.name not in needed
+            return unneeded or (is_old(file, old_seconds) and _folder_is_old(storage, file, now - old_seconds))
+        return is_old(file, old_seconds)
 
     folders: list[tuple[str, Kind]] = [(FOLDER, "staged"), (RESULTS_FOLDER, "results"), (DAMAGED_FOLDER, "moved aside")]
     folders += [(folder, "unfinished") for folder in (*PART_FOLDERS, EXTRA_FOLDER)]
     for folder, kind in folders:
+        if _is_link(storage, folder):
+            continue
         for file in storage.list(folder):
             if can_go(file, kind):
                 yield Garbage(file.name, kind, _freed(storage, file))
+
+
+def _folder_is_old(storage: Storage, file: StoredFile, before: float) -> bool:
+    """Whether nothing was put beside a staging file since ``before``. What a build takes over from parts that it
+    replaces are further names for their files, which are as old as these parts on local disk. A copy in a store is
+    new."""
+    if not isinstance(storage, LocalStorage):
+        return True
+    try:
+        return (storage.root / file.name).parent.stat().st_mtime <= before
+    except FileNotFoundError:
+        return True
+
+
+def _is_link(storage: Storage, folder: str) -> bool:
+    return isinstance(storage, LocalStorage) and (storage.root / folder).is_symlink()
 
 
 def _needed_by_next_build(storage: Storage) -> frozenset[str] | None:
@@ -128,7 +160,8 @@ def _freed(storage: Storage, file: StoredFile) -> int:
     if not isinstance(storage, LocalStorage):
         return file.size_bytes
     try:
-        return file.size_bytes if (storage.root / file.name).stat().st_nlink == 1 else 0
+        found = (storage.root / file.name).lstat()  # of a link only the link goes
+        return found.st_size if found.st_nlink == 1 else 0
     except FileNotFoundError:
         return 0
 
@@ -136,7 +169,10 @@ def _freed(storage: Storage, file: StoredFile) -> int:
 def _remove_empty_folders(storage: LocalStorage) -> None:
     """Remove folders of which nothing is left."""
     for top in (FOLDER, RESULTS_FOLDER, DAMAGED_FOLDER):
-        folders = [storage.root / top, *(path for path in (storage.root / top).rglob("*") if path.is_dir())]
+        if _is_link(storage, top):
+            continue
+        within = (path for path in (storage.root / top).rglob("*") if path.is_dir() and not path.is_symlink())
+        folders = [storage.root / top, *within]
         for folder in reversed(folders):  # those that are within others first
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()

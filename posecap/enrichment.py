@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from posecap import legacy
 from posecap.interfaces import Captioner, TextEmbedder, VideoEmbedder
-from posecap.ledger import LEDGER_FILE, OWN_OF_ADD, Ledger
+from posecap.ledger import LEDGER_FILE, OWN_OF_ADD, Ledger, delete_ledger
 from posecap.open_rows import OpenRows, files_to_keep, keep_stored_rows, staged_by, staged_names
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.pipeline import Pipeline, Segment, Storing
@@ -379,8 +379,7 @@ class Enrichment:
             finally:
                 open_rows.end()
             staging.end(kept=keep)
-        for ending in ("", "-wal", "-shm"):
-            (folder / f"{OWN_OF_ADD}{ending}").unlink(missing_ok=True)
+        delete_ledger(folder / OWN_OF_ADD)
         if open_rows.taken:
             self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")
         return made

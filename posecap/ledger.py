@@ -59,6 +59,12 @@ OWN_OF_ADD = ".add.sqlite"
 """Beside it: of `posecap add`, while it runs or after it was stopped (:mod:`posecap.enrichment`)."""
 
 
+def delete_ledger(path: Path) -> None:
+    """Delete a ledger, with the files that SQLite keeps beside it; nothing happens where there is none."""
+    for ending in ("", "-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+
+
 class Ledger:
     """The ledger of one dataset, on local disk. Use as a context manager.
 

@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from posecap.duplicates import forget_removed
 from posecap.finalize import mark_unfinished
+from posecap.ledger import OWN_OF_ADD, delete_ledger
+from posecap.plan_store import work_folder
 from posecap.shards import Dataset, ShardError, committed, read_tombstones, remove_samples
 from posecap.shards.extra import MemberName, extra_path, read_extra, read_extra_part, stored_members
 from posecap.shards.part import iter_byte_ranges
@@ -19,7 +21,7 @@ from posecap.shards.results import read_results_list
 from posecap.shards.serialization import MEMBER_NAMES, VIDEO_MEMBER_NAMES, read_columns
 from posecap.staging import FOLDER as STAGING_FOLDER
 from posecap.staging import remove_unfinished
-from posecap.storage import Location, Storage, open_storage
+from posecap.storage import LocalStorage, Location, Storage, open_storage
 from posecap.types import PartName
 from posecap.verify import DAMAGED_FOLDER
 from posecap.visualization.contact_sheet import CONTACT_SHEET, PREVIEW_FOLDER, remove_previews
@@ -72,11 +74,16 @@ def remove(
 
     Raises:
         RemovalError: no clip has a key, source or URI, or several have a beginning; then nothing was removed. Or
-            something of the clips is left.
+            something of the clips is left. Or the folder of damaged files is a symbolic link.
         DatasetLockedError: the dataset is being built or changed.
         ShardError: a part is damaged.
     """
     storage = open_storage(location)
+    if isinstance(storage, LocalStorage) and (storage.root / DAMAGED_FOLDER).is_symlink():
+        raise RemovalError(
+            f"{storage.root / DAMAGED_FOLDER} is a symbolic link: all files in it would be deleted. Delete the link, "
+            "and what it leads to if that is of this dataset. Nothing was removed"
+        )
     with storage.lock():
         dataset = Dataset(storage)
         whole = tuple(_removable_key(dataset, key) for key in keys)
@@ -237,10 +244,12 @@ def _keys_of_extra(storage: Storage, member: MemberName, part: PartName) -> froz
 
 def _delete_unfinished(storage: Storage) -> int:
     """Delete staging files, files that were being written when a build died, as no build is under way now, what a
-    repair moved aside, and stored results of parts that are not there.
+    repair moved aside, stored results of parts that are not there, and the ledger of a `posecap add` that was stopped,
+    whose rows lay in staging.
     """
     damaged = [file.name for file in storage.list(DAMAGED_FOLDER)]
     of_parts = {results_path(part) for part in committed(storage)}
     damaged += [file.name for file in storage.list(RESULTS_FOLDER) if file.name not in of_parts]
     storage.remove(*damaged)
+    delete_ledger(work_folder(storage) / OWN_OF_ADD)
     return len(damaged) + remove_unfinished(storage)

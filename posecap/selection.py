@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -267,7 +268,12 @@ def _value(written: str, before: Any, text: str) -> Any:
     except ValueError:
         value = None if written == "None" else written
     if isinstance(before, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SelectionError(f"--set {text}: write a finite number")
     if before is not None and value is not None and type(value) is not type(before):
         raise SelectionError(f"--set {text}: it is {before!r} now, so write a value of that kind")
     if value is None and not is_dataclass(before):

@@ -105,7 +105,7 @@ def _add(options: argparse.Namespace) -> int:
         return USAGE
     root = only_dataset(options)
     wanted = [one for kind, words in asked for word in words for one in _engines(kind, word)]
-    if options.name and len(wanted) > 1:
+    if options.name is not None and len(wanted) > 1:
         print("posecap: --name is for one member: give the command once for each", file=sys.stderr)
         return USAGE
     with without_collection():
@@ -124,7 +124,7 @@ def _add(options: argparse.Namespace) -> int:
         try:
             done = add_member(
                 root,
-                MemberName(one.kind, options.name or one.name),
+                MemberName(one.kind, one.name if options.name is None else options.name),
                 one.engine,
                 manifest=options.manifest,
                 existing="replace" if options.replace else "refuse",

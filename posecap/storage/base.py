@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final, Literal, Protocol, TypeAlias
+from typing import BinaryIO, Final, Literal, Protocol, TextIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -392,7 +392,7 @@ class LocalStorage(Storage):
     def lock(self) -> Iterator[Lock]:
         import fcntl  # only what changes a dataset locks: they are read where there is no such module, too
 
-        with (self.root / _LOCK).open("a+") as file:
+        with self._lock_file() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -407,6 +407,19 @@ class LocalStorage(Storage):
             file.write(str(os.getpid()))
             file.flush()
             yield _Held()
+
+    def _lock_file(self) -> TextIO:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+        path = self.root / _LOCK
+        try:
+            return open(path, "a+", opener=opener)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            # The process id would be written over the file that it leads to.
+            raise StorageError(f"{path} is a symbolic link, which posecap does not make: delete it") from error
 
     def now(self) -> float:
         return time.time()

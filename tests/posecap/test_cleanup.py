@@ -14,8 +14,9 @@ from posecap.cli import main
 from posecap.ledger import Ledger
 from posecap.open_rows import staged_files
 from posecap.progress import Progress
+from posecap.shards import ShardError
 from posecap.staging import FOLDER
-from posecap.storage import DatasetLockedError, open_storage
+from posecap.storage import DatasetLockedError, StorageError, open_storage
 from posecap.storage.base import attempt_of
 from posecap.verify import verify
 from tests import cheap, small
@@ -23,9 +24,18 @@ from tests import cheap, small
 DAY = 86_400.0
 ROWS = [{"id": f"{n}", "video": "one.mp4", "start": n / 20, "end": 0.5 + n / 20, "label": "runs"} for n in range(4)]
 """All of which are kept."""
+LOCK = ".lease"
+"""The file that is locked."""
+MORE_FRAMES = """
+people = next(stage for stage in pipeline.stages if stage.name == "filter_people")
+pipeline = replace(
+    pipeline, stages=tuple(replace(one, fewest_frames=5) if one is people else one for one in pipeline.stages)
+)
+"""
+"""A change of the pipeline behind what is stored."""
 
 
-def stopped(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stopped(manifest: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Path:
     """The dataset of a build that ends with an error after three rows."""
     seen = list[Any]()
 
@@ -37,7 +47,7 @@ def stopped(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "row", stopping)
         with pytest.raises(OSError, match="the disk is gone"):
-            small.build(manifest)
+            small.build(manifest, **options)
     return manifest.parent / "dataset"
 
 
@@ -135,6 +145,44 @@ def test_nothing_is_touched_while_a_build_is_under_way(tmp_path: Path, capsys: p
     assert main(["gc", str(root)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"{root}: freed 1 file, 4 bytes"
     assert main(["gc", str(root), "--older-than", "-1"]) == 2
+
+
+def test_what_a_stopped_update_took_over_of_an_old_dataset_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = small.build(cheap.manifest(tmp_path, ROWS, rows_per_part=1)).root
+    aged(root, ".", 8)
+    manifest = cheap.manifest(tmp_path, ROWS, rows_per_part=2, pipeline=MORE_FRAMES)
+    cheap.runs(manifest)
+    stopped(manifest, monkeypatch, on_change="update")
+    staged = {path for path in (root / FOLDER / "results").iterdir() if path.suffix == ".results"}
+    assert len(staged) == 4
+    assert not (root / "results/train-00003.results").exists()  # so that the staged name is the only one
+    collect_garbage(root)
+    assert all(path.exists() for path in staged)
+    cheap.runs(manifest)
+    small.build(manifest, on_change="update")
+    assert "detect" not in cheap.runs(manifest)
+    assert verify(root).problems == ()
+
+
+def test_nothing_outside_a_dataset_goes(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    (other / "damaged").mkdir(parents=True)
+    (other / "damaged" / "photo.jpg").write_bytes(b"mine")
+    aged(other, ".", 8)
+    with pytest.raises(ShardError, match="is not a dataset directory"):
+        collect_garbage(other)
+    root = small.build(cheap.manifest(tmp_path, cheap.ROWS[:1])).root
+    (root / "damaged").symlink_to(other / "damaged")
+    (root / FOLDER).mkdir()
+    (root / FOLDER / "link").symlink_to(other)
+    assert collect_garbage(root, old_seconds=0) == []
+    (root / LOCK).unlink()
+    (root / LOCK).symlink_to(other / "damaged" / "photo.jpg")
+    with pytest.raises(StorageError, match="symbolic link"):
+        collect_garbage(root)
+    assert (other / "damaged" / "photo.jpg").read_bytes() == b"mine"
 
 
 @pytest.mark.slow

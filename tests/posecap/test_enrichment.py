@@ -455,6 +455,7 @@ def test_commands_card_and_croissant_know_members(
     assert "there is no model 'nothing' (minilm, " in capsys.readouterr().err
     wanted = ["--texts", "other.py", "--video", "other.py", "--captions", "other.py"]
     assert main(["add", str(root), *wanted, "--name", "one", *local]) == 2
+    assert main(["add", str(root), *wanted[:2], "--name", "", *local]) == 1
     assert main(["add", str(root), *wanted, *local, "--manifest", "manifest.yaml"]) == 0
     said = capsys.readouterr().out
     assert [line.split(":")[0] for line in said.splitlines()[::2]] == ["captions.says", "text.wide", "video.colours"]

@@ -20,6 +20,7 @@ def test_nothing_is_left_in_any_file(tmp_path: Path) -> None:
         ".staging/0123/row.tar",
         "data/train/.pose-00003.tar.tmp-99",
         "report.json",
+        ".add.sqlite",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(key.encode())
@@ -83,6 +84,19 @@ def test_what_is_left_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("posecap.removal._delete_unfinished", lambda *args: 0)
     with pytest.raises(RemovalError, match=r"something of the removed clips is left: .*; run this command again"):
         remove(tmp_path, [key], reason="asked")
+
+
+def test_files_behind_a_link_are_not_deleted(tmp_path: Path) -> None:
+    root, other = tmp_path / "dataset", tmp_path / "other"
+    key = built.build(root)[FIRST][0].key
+    other.mkdir()
+    (other / "photo.jpg").write_bytes(b"mine")
+    (root / "damaged").symlink_to(other)
+    with pytest.raises(RemovalError, match=r"damaged is a symbolic link: .*\. Nothing was removed"):
+        remove(root, [key], reason="asked")
+    assert (other / "photo.jpg").read_bytes() == b"mine"
+    (root / "damaged").unlink()
+    assert remove(root, [key], reason="asked").keys == (key,)
 
 
 def test_a_key_that_an_earlier_version_recorded_by_its_beginning(tmp_path: Path) -> None:

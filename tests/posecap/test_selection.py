@@ -88,6 +88,9 @@ def test_joints_of_another_model_are_counted_as_they_are(built: Path, tmp_path: 
         ("people=null", "cannot be left out"),
         ("person_presence.x=1", "it has no fields"),
         ("layout=none", "unknown layout"),
+        ("motion=NaN", "a finite number"),
+        ("motion=-1e999", "a finite number"),
+        ("motion=1" + "0" * 400, "a finite number"),
     ],
 )
 def test_what_is_no_setting_is_refused(built: Path, setting: str, message: str) -> None:
