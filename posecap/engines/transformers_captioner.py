@@ -20,13 +20,12 @@ from posecap.files import digest
 from posecap.inference.crops import frame_size, middle_frames, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.hub_folder import (
-    check_weights,
     files_of,
     find_folder,
     import_transformers,
     is_path,
+    read_network,
     read_part,
-    refuse_misfits,
     shortened,
 )
 from posecap.stage import Engine
@@ -260,29 +259,19 @@ class TransformersCaptioner(Engine):
     @cached_property
     def _network(self) -> Any:
         """The network with its weights, in evaluation mode, on the device."""
-        folder = find_folder(self.checkpoint)
-        check_weights(folder)
-        transformers, device = import_transformers(self.extra), torch_device(self.device)
-        config = read_part("config.json", transformers.AutoConfig, folder)
-        if type(config) not in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-            raise WrongArchitectureError(
-                f"{folder}: its model type {config.model_type!r} is not a vision-language model that transformers "
-                f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
-            )
-        network, found = read_part(
-            "weights",
-            transformers.AutoModelForImageTextToText,
-            folder,
-            config=config,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, with a better message
+        device = torch_device(self.device)
+        network = read_network(
+            find_folder(self.checkpoint),
+            self.extra,
+            auto="AutoModelForImageTextToText",
+            known="MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING",
+            kind="a vision-language model",
+            device=device,
             dtype=torch_dtype(self.precision, device),
         )
-        refuse_misfits(found, folder)
         # Greedy, whatever the checkpoint suggests.
         network.generation_config.update(do_sample=False, num_beams=1, temperature=None, top_p=None, top_k=None)
-        return network.to(device).eval()
+        return network
 
 
 def _picture(pixels_HW3: Pixels, longest_side: int) -> Image:

@@ -18,13 +18,12 @@ import numpy as np
 
 from posecap.inference.device import Batches, Device, Precision, ran_out_of_memory, torch_device, torch_dtype
 from posecap.inference.hub_folder import (
-    check_weights,
     files_of,
     find_folder,
     import_transformers,
     is_path,
+    read_network,
     read_part,
-    refuse_misfits,
     shortened,
 )
 from posecap.interfaces import Detections
@@ -180,24 +179,13 @@ class TransformersDetector(Engine):
     @cached_property
     def _network(self) -> Any:
         """The network with its weights, in evaluation mode, on the device."""
-        folder = find_folder(self.checkpoint)
-        check_weights(folder)
-        transformers, device = import_transformers(self.extra), torch_device(self.device)
-        config = read_part("config.json", transformers.AutoConfig, folder)
-        if type(config) not in transformers.MODEL_FOR_OBJECT_DETECTION_MAPPING:
-            raise WrongArchitectureError(
-                f"{folder}: its model type {config.model_type!r} is not an object detector that transformers "
-                f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
-            )
-        network, found = read_part(
-            "weights",
-            transformers.AutoModelForObjectDetection,
-            folder,
-            config=config,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, with a better message
+        device = torch_device(self.device)
+        return read_network(
+            find_folder(self.checkpoint),
+            self.extra,
+            auto="AutoModelForObjectDetection",
+            known="MODEL_FOR_OBJECT_DETECTION_MAPPING",
+            kind="an object detector",
+            device=device,
             dtype=torch_dtype(self.precision, device),
         )
-        refuse_misfits(found, folder)
-        return network.to(device).eval()

@@ -7,12 +7,15 @@ import os
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posecap.inference.device import ran_out_of_memory
 from posecap.inference.package_compat import ensure_torchvision, extra
 from posecap.models import MissingWeightsError
 from posecap.weights.checkpoints import CheckpointError, WrongArchitectureError, open_safetensors, refuse_random
+
+if TYPE_CHECKING:
+    import torch
 
 _SHAPING = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken"})
 """The kinds of files that a model's output depends on: weights, settings, tokenizers and chat templates."""
@@ -125,6 +128,46 @@ def read_part(what: str, auto: Any, folder: Path, **settings: Any) -> Any:
             f"{folder}: transformers {version('transformers')} cannot read its {what} ({shortened(error)}). Download "
             "it again, or update transformers; code out of a checkpoint is never run"
         ) from error
+
+
+def read_network(
+    folder: Path, extra_name: str, *, auto: str, known: str, kind: str, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """The network of a folder with its weights, in evaluation mode.
+
+    Args:
+        extra_name: as for :func:`import_transformers`.
+        auto: the name of transformers' Auto class for it.
+        known: the name of transformers' list of the configurations that this class takes.
+        kind: of the network, in words for messages, as ``an object detector``.
+        device, dtype: where its weights are put, and as what.
+
+    Raises:
+        MissingWeightsError, RandomWeightsError, ModuleNotFoundError: as :func:`check_weights` and
+            :func:`import_transformers`.
+        CheckpointError: as :func:`read_part`, or (:class:`WrongArchitectureError`) it is a network of another kind, or
+            tensors are missing or of another shape.
+    """
+    check_weights(folder)
+    transformers = import_transformers(extra_name)
+    config = read_part("config.json", transformers.AutoConfig, folder)
+    if type(config) not in getattr(transformers, known):
+        raise WrongArchitectureError(
+            f"{folder}: its model type {config.model_type!r} is not {kind} that transformers "
+            f"{transformers.__version__} knows by itself; code out of a checkpoint is never run"
+        )
+    network, found = read_part(
+        "weights",
+        getattr(transformers, auto),
+        folder,
+        config=config,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, with a better message
+        dtype=dtype,
+    )
+    refuse_misfits(found, folder)
+    return network.to(device).eval()
 
 
 def refuse_misfits(found: dict[str, Any], folder: Path) -> None:
