@@ -110,9 +110,9 @@ class TrainState:
             NonFiniteError: the loss or its gradient is NaN or infinite; nothing but running statistics of batch norms
                 has changed.
         """
-        for module in (self.encoder, self.ema):
-            if not module.training:  # setting it in each of 300 modules takes a millisecond
-                module.train()
+        # Whatever ran since the last step may have put either, or the module in the wrapper, into evaluation mode.
+        self.encoder.train()
+        self.ema.train()
         self.optimizer.zero_grad(lr_ratio=lr_ratio)
         fresh: list[tuple[Entries, ...]] = []
         total = torch.zeros((), device=self.distributed.device)
