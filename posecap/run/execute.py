@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
@@ -119,15 +120,20 @@ def execute_each(
     staging: Staging | None = None,
     storing: Storing | None = None,
     around: Callable[[Any], AbstractContextManager[None]] = lambda item: nullcontext(),
+    seconds: float = math.inf,
 ) -> list[ItemResult]:
     """Run items of one part one after another, as :func:`execute` does each, and stage the samples of all in one file.
 
     Args:
         around: gives the context in which an item is run.
+        seconds: after which no further item is begun: those left have no result.
     """
 
     def run(staging: Staging | None) -> Iterator[ItemResult]:
-        for item in items:
+        until = monotonic() + seconds
+        for number, item in enumerate(items):
+            if number and monotonic() > until:
+                return
             with around(item):
                 yield execute(stages, item, staging=staging, storing=storing)
 

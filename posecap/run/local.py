@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,7 +26,7 @@ from typing import Any
 
 from posecap.pipeline import Segment
 from posecap.run.execute import ItemResult, execute_each, row_of
-from posecap.run.pool import CallSize, Finished, Load, Task
+from posecap.run.pool import CALL_SECONDS, CallSize, Finished, Load, Task
 from posecap.stage import Stage
 
 THIS_MACHINE = "this machine"
@@ -136,10 +136,16 @@ class LocalPool:
             while tasks := self._take(segment):
                 items = [task.item for task in tasks]
                 results = execute_each(
-                    stages, items, staging=worker.staging, storing=worker.storing, around=self._noted
+                    stages,
+                    items,
+                    staging=worker.staging,
+                    storing=worker.storing,
+                    around=self._noted,
+                    seconds=CALL_SECONDS,
                 )
+                self._give_back(segment, tasks[len(results) :])
                 self._sizes[segment].measure(tasks[0], results)
-                for done in zip(tasks, results, strict=True):
+                for done in zip(tasks, results, strict=False):
                     self._done.put(done)
         except BaseException as error:
             self._done.put(error)
@@ -155,6 +161,14 @@ class LocalPool:
             while waiting and len(tasks) < self._sizes[segment].tasks and waiting[0].part == tasks[0].part:
                 tasks.append(waiting.popleft())
             return tasks
+
+    def _give_back(self, segment: int, tasks: Sequence[Task]) -> None:
+        """Let tasks that were taken and not begun, as one before them took long, wait again, before the others: what
+        the process has done is recorded as a call ends, and a kill must not lose much of it.
+        """
+        with self._changed:
+            self._tasks[segment].extendleft(reversed(tasks))
+            self._changed.notify_all()
 
     def _noted(self, item: Any) -> AbstractContextManager[None]:
         """For a block in which an item is worked on, a note of its row."""

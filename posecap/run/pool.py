@@ -83,7 +83,7 @@ class Load:
     busy: int
 
 
-_CALL_SECONDS = 0.05
+CALL_SECONDS = 0.05
 """Longest time that several tasks that a worker is given at once should take, by what the last ones took. Our choice:
 much more than the millisecond that a call of a Ray actor costs, and little enough that no worker waits for
 another at the end of a part."""
@@ -110,7 +110,7 @@ class CallSize:
             slowest = max(sum(result.seconds.values()) for result in results)
             self._slowest = slowest if self._slowest == math.inf else max(slowest, _DECAY * self._slowest)
         # A task may measure 0 s.
-        self.tasks = max(1, min(_TASKS_PER_CALL, int(_CALL_SECONDS / max(self._slowest, 1e-6))))
+        self.tasks = max(1, min(_TASKS_PER_CALL, int(CALL_SECONDS / max(self._slowest, 1e-6))))
 
 
 class Pool(Protocol):

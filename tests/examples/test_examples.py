@@ -33,7 +33,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, split in enumerate(("train", "test")):
         kept = []
         for at, label in enumerate(("sitting", "walking")):
-            row = building.row(row_id=f"{split}-{label}", split=split, label=label)
+            row = building.row(row_id=f"{split}-{label}", uri=f"{split}-{label}.mp4", split=split, label=label)
             first = 10 * number + 5 * at
             kept += built.samples(4, first=first, row=row, people=1, frames=10, text_dimension=384)
         parts[PartName(split, number)] = kept

@@ -120,7 +120,8 @@ class Quick(Stage):
 
 
 def test_a_thread_takes_quick_rows_of_one_part_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("posecap.run.pool._CALL_SECONDS", 1e9)  # whatever the time, the row is quick
+    for module in ("pool", "local"):
+        monkeypatch.setattr(f"posecap.run.{module}.CALL_SECONDS", 1e9)  # whatever the time, the row is quick
     staging = Staging.start(tmp_path, fingerprint="f" * 64)
     (segment,) = Pipeline(stages=(Quick(),)).segments()
     pool = LocalPool((replace(segment, staging=staging),), workers=1)
@@ -140,6 +141,27 @@ def test_a_thread_takes_quick_rows_of_one_part_together(tmp_path: Path, monkeypa
     files = [pool.wait().result.outputs[0].pose.file for _ in waiting]  # type: ignore[union-attr]
     pool.close()
     assert files[0] == files[1] == files[2] != files[3]
+
+
+def test_rows_behind_one_that_takes_long_wait_for_another_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is done is recorded, and a kill loses little of it."""
+    monkeypatch.setattr("posecap.run.pool.CALL_SECONDS", 1e9)
+    monkeypatch.setattr("posecap.run.local.CALL_SECONDS", -1.0)  # every row takes longer
+    staging = Staging.start(tmp_path, fingerprint="f" * 64)
+    (segment,) = Pipeline(stages=(Quick(),)).segments()
+    pool = LocalPool((replace(segment, staging=staging),), workers=1)
+    part = PartName("train", 0)
+    tasks = [Task(part, number, (0,), 0, Row(row_id=f"{number:024x}", uri="a.mp4")) for number in range(5)]
+    pool.submit(tasks[0])
+    pool.wait()
+    with pool._changed:
+        for one in tasks[1:]:
+            pool.submit(one)
+    ended = [pool.wait() for _ in tasks[1:]]
+    pool.close()
+    assert [done.task.row for done in ended] == [1, 2, 3, 4]  # type: ignore[union-attr]
+    files = {done.result.outputs[0].pose.file for done in ended}  # type: ignore[union-attr]
+    assert len(files) == 4
 
 
 def test_engines_that_cannot_be_shared_keep_a_pipeline_to_one_thread() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -33,6 +34,7 @@ from posecap.shards import (
     remove_samples,
 )
 from posecap.shards.serialization import arrays_of
+from posecap.storage import base
 from posecap.types import PartName, Sample
 from posecap.verify import verify
 from tests import built
@@ -158,13 +160,13 @@ def test_one_range_read_per_sample_and_neighbours_share_one(tmp_path: Path, monk
     made = built.build(tmp_path, {FIRST: built.samples(6)})[FIRST]
     found = Dataset(tmp_path)
     reads: list[str] = []
-    read_range = type(found._storage).read_range
+    range_of = base._range_of
 
-    def counting(source: object, relative: str, start: int, size: int) -> bytearray:
-        reads.append(relative)
-        return read_range(source, relative, start, size)
+    def counting(file: Any, name: str, start: int, size: int) -> bytearray:
+        reads.append(name)
+        return range_of(file, name, start, size)
 
-    monkeypatch.setattr(type(found._storage), "read_range", counting)
+    monkeypatch.setattr(base, "_range_of", counting)
     found.sample(made[3].key)
     assert reads == ["data/train/pose-00000.tar"]
     reads.clear()
