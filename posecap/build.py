@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -78,9 +78,8 @@ from posecap.shards.results import ResultsList, read_results_list, row_digest
 from posecap.shards.sidecar import each_sidecar, encode_document, outcomes_of, sidecar_hashes
 from posecap.stage import Reject, Resources, Stage, check_installed
 from posecap.stages.pack import Pack
-from posecap.staging import Staging, WriteJob, WritePart, remove_attempts, remove_unfinished, samples_in_part
+from posecap.staging import Staging, WriteJob, WritePart, remove_attempts_at_end, remove_unfinished, samples_in_part
 from posecap.storage import (
-    DatasetLockedError,
     LocalStorage,
     Location,
     Lock,
@@ -506,7 +505,7 @@ class _Build:
             open_rows.end()
         # Not after an error: the next build takes what is staged.
         staging.end(kept=keep)
-        self._remove_attempts()
+        remove_attempts_at_end(self.storage, self.lock)
         self.ledger.forget_finished_rows(None)
         self.ledger.forget_stored_rows()
         if open_rows.taken:
@@ -514,16 +513,6 @@ class _Build:
         if open_rows.replayed:
             self.log(f"note: {open_rows.replayed:,} rows went on from what was stored of them")
         return pool.start_seconds
-
-    def _remove_attempts(self) -> None:
-        """Remove what workers that died while they wrote a part have left. Where another process has taken the dataset
-        over, or the store does not answer, that is left to the next build.
-        """
-        with suppress(DatasetLockedError, OSError):
-            self.lock.check()
-            remove_attempts(self.storage)
-            if isinstance(self.storage, RemoteStorage):
-                self.storage.remove_unfinished_uploads()
 
     def _segments(self, staging: Staging, perception: Perception | None) -> tuple[Segment, ...]:
         """What workers run, with one more segment, in which they write parts."""

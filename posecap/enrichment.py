@@ -50,7 +50,7 @@ from posecap.shards.paths import EXTRA_FOLDER
 from posecap.stage import Engine, Resources, Stage, TransientError
 from posecap.stages.caption import Describe
 from posecap.stages.pack import EmbedCaptions, EmbedFrames
-from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, read_additions
+from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, read_additions, remove_attempts_at_end
 from posecap.storage import Location, Lock, Storage, open_storage
 from posecap.types import Clip, PartName, Row, SampledRow, SkeletonClip, StagedSample, StoredRow
 
@@ -379,6 +379,7 @@ class Enrichment:
             finally:
                 open_rows.end()
             staging.end(kept=keep)
+            remove_attempts_at_end(self.storage, self.lock)
         delete_ledger(folder / OWN_OF_ADD)
         if open_rows.taken:
             self.log(f"note: {open_rows.taken:,} rows are as earlier runs left them, and were not executed again")

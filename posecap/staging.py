@@ -45,7 +45,16 @@ from posecap.shards.paths import (
 from posecap.shards.results import ResultsBlock, ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
 from posecap.stage import Stage, TransientError
-from posecap.storage import LocalStorage, Location, Storage, is_attempt, open_storage
+from posecap.storage import (
+    DatasetLockedError,
+    LocalStorage,
+    Location,
+    Lock,
+    RemoteStorage,
+    Storage,
+    is_attempt,
+    open_storage,
+)
 from posecap.types import (
     Addition,
     FileRange,
@@ -209,14 +218,26 @@ def remove_unfinished(location: Location, *, keep: frozenset[str] = frozenset())
 
 
 def remove_attempts(location: Location) -> int:
-    """Remove files of parts that were being written and got no name, by workers that are dead, whatever their age;
-    returns their number. The caller holds the dataset's lock, and no worker of its own is writing.
+    """Remove files of parts and of their extra members that were being written and got no name, by workers that are
+    dead, whatever their age; returns their number. The caller holds the dataset's lock, and no worker of its own is
+    writing.
     """
     storage = open_storage(location)
     folders = (*PART_FOLDERS, EXTRA_FOLDER)
     found = [file.name for folder in folders for file in storage.list(folder) if is_attempt(file.name)]
     storage.discard(found)
     return len(found)
+
+
+def remove_attempts_at_end(storage: Storage, lock: Lock) -> None:
+    """:func:`remove_attempts`, and uploads that were cut off, as workers of this run have ended. Where another process
+    has taken the dataset over, or the store does not answer, that is left to the next run.
+    """
+    with suppress(DatasetLockedError, OSError):
+        lock.check()
+        remove_attempts(storage)
+        if isinstance(storage, RemoteStorage):
+            storage.remove_unfinished_uploads()
 
 
 @dataclass

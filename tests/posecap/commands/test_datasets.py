@@ -600,8 +600,14 @@ class TestExplore:
 
     def test_the_server_ends_with_ctrl_c(self, tmp_path: Path) -> None:
         built.build(tmp_path)
-        command = [sys.executable, "-m", "posecap", "explore", str(tmp_path), "--serve"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        # A shell that runs this in the background has its children ignore Ctrl-C.
+        code = (
+            "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from posecap.cli import main; sys.exit(main())"
+        )
+        command = [sys.executable, "-u", "-c", code, "explore", str(tmp_path), "--serve"]
+        known = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=known) as process:
             assert process.stdout
             address = process.stdout.readline().strip()
             with urllib.request.urlopen(f"{address}tables/clips", timeout=20) as answer:
