@@ -147,6 +147,13 @@ def test_a_build_by_ray_client_gives_the_bytes_of_threads(tmp_path: Path) -> Non
     try:
         command = [sys.executable, "-m", "posecap", "build", "--manifest", str(manifest), "--workers", "1", "--quiet"]
         there = ["--output", str(tmp_path / "there"), "--address", f"ray://127.0.0.1:{port}"]
+        until = time.monotonic() + 60  # the server for clients begins to listen some time after the head
+        while time.monotonic() < until:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
         # A process of its own, since Ray remembers that it was a client.
         for _ in range(3):  # Ray gives a client's server 30 seconds to start, which may not do on a busy machine
             run = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 200, "check": False}
