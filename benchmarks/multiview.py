@@ -131,7 +131,7 @@ ANOTHER_PERSON = 500.0
 """Pixels of the source by which joints of two people, or of one whom only one setting finds, count as apart: about half
 of a picture's width (1080 px and more)."""
 UNDISTORT_STEPS = 20
-"""Of the fixed-point iteration that undoes distortion; OpenCV's undistortPoints takes 5 where it is not told."""
+"""Of the fixed-point iteration that undoes distortion; OpenCV's undistortPoints takes 5 by default."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from rich.table import Table
 from posecap import __version__
 from posecap.builtin import pipeline_path
 from posecap.download.package_index import cache_folder
-from posecap.models import SHA256_DIGITS, cached, find_in_folder
+from posecap.models import SHA256_DIGITS, cached, find_in_folder, is_offline
 from posecap.pipeline import Pipeline, PipelineError, load_pipeline
 from posecap.run.local import cores
 from posecap.stage import Engine, engines_of
@@ -179,7 +179,6 @@ def _version(package: str) -> str | None:
 def _weights(pipeline: Pipeline) -> Iterator[Finding]:
     """Each file of weights that a pipeline needs: whether it is here. Hashes are not computed (``models verify``)."""
     needed = dict.fromkeys(name for stage in pipeline.stages for engine in engines_of(stage) for name in engine.weights)
-    offline = os.environ.get("POSECAP_OFFLINE", "") not in ("", "0")
     folders = [Path(folder) for folder in os.environ.get("POSECAP_WEIGHTS", "").split(os.pathsep) if folder]
     for name in needed:
         weights = REGISTRY.get(name)
@@ -192,7 +191,7 @@ def _weights(pipeline: Pipeline) -> Iterator[Finding]:
         if cached(weights) or any(find_in_folder(weights, folder) for folder in folders):
             hashed = "" if len(weights.sha256) == SHA256_DIGITS else ", hash recorded at first use"
             yield Finding(about=about, state="good", says=f"here ({size}{hashed})")
-        elif offline:
+        elif is_offline():
             remedy = f"on a machine with a network: posecap models pull {name}; then name its folder in POSECAP_WEIGHTS"
             says = f"not here ({size}), and POSECAP_OFFLINE forbids downloads"
             yield Finding(about=about, state="missing", says=says, remedy=remedy)

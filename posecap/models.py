@@ -427,8 +427,13 @@ def _sha256(path: Path, size_bytes: int, changed_ns: int) -> str:
     return file_sha256(path)
 
 
+def is_offline() -> bool:
+    """Whether ``POSECAP_OFFLINE`` forbids downloads."""
+    return os.environ.get(_OFFLINE, "") not in ("", "0")
+
+
 def _download_if_allowed(weights: Weights, on_progress: OnProgress | None) -> Path:
     """:func:`download`, unless ``POSECAP_OFFLINE`` forbids it."""
-    if os.environ.get(_OFFLINE, "") not in ("", "0"):
+    if is_offline():
         raise _missing(weights, f"not on this machine, and {_OFFLINE} forbids downloads")
     return download(weights, on_progress=on_progress)

@@ -160,7 +160,7 @@ def _exact(clock_T: Seconds, fps: float) -> Seconds:
 
 
 def _library() -> Any:
-    """Decord, told to write nothing. Raises ModuleNotFoundError where it is not installed."""
+    """Decord, set to write nothing. Raises ModuleNotFoundError where it is not installed."""
     import decord
 
     decord.logging.set_level(decord.logging.QUIET)

@@ -20,13 +20,13 @@ from posecap.files import digest
 from posecap.inference.crops import frame_size, middle_frames, people_region
 from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
 from posecap.inference.hub_folder import (
-    files_of,
     find_folder,
     import_transformers,
     is_path,
     read_network,
     read_part,
     shortened,
+    weights_of,
 )
 from posecap.stage import Engine
 from posecap.types import Pixels, SkeletonClip
@@ -148,7 +148,7 @@ class TransformersCaptioner(Engine):
         Raises:
             MissingWeightsError: the checkpoint is not on this machine.
         """
-        return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
+        return weights_of(self.checkpoint)
 
     def load(self) -> None:
         """Load the model, and see that it takes several pictures and a question.

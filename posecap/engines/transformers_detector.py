@@ -18,13 +18,13 @@ import numpy as np
 
 from posecap.inference.device import Batches, Device, Precision, ran_out_of_memory, torch_device, torch_dtype
 from posecap.inference.hub_folder import (
-    files_of,
     find_folder,
     import_transformers,
     is_path,
     read_network,
     read_part,
     shortened,
+    weights_of,
 )
 from posecap.interfaces import Detections
 from posecap.stage import Engine
@@ -87,7 +87,7 @@ class TransformersDetector(Engine):
         Raises:
             MissingWeightsError: the checkpoint is not on this machine.
         """
-        return tuple(str(path) for path in files_of(find_folder(self.checkpoint)))
+        return weights_of(self.checkpoint)
 
     def load(self) -> None:
         """Load the model, and see that it takes frames and gives boxes.

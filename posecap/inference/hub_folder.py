@@ -53,6 +53,11 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in _SHAPING and path.is_file())
 
 
+def weights_of(checkpoint: str) -> tuple[str, ...]:
+    """Paths of all files of a checkpoint that a model's output depends on; raises as :func:`find_folder`."""
+    return tuple(str(path) for path in files_of(find_folder(checkpoint)))
+
+
 def check_weights(folder: Path) -> None:
     """Check that the weights are complete and safe to load, before anything loads them.
 

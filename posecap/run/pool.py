@@ -162,7 +162,7 @@ UNDECIDED_AT_MOST = 8
 """Rows that may wait for a second answer before their node is held. This and the numbers below are our choice, as small
 as they can be without a node being judged by chance: each row that fails on a sick node is done twice."""
 _REMEMBERED = 20
-"""Latest rows of a node by which it is judged: of so many, a node that became sick or well is told within some rows."""
+"""Latest rows of a node by which it is judged: of so many, a node that became sick or well is known after some."""
 _OVERRULED_AT_LEAST = 4
 _OVERRULED_SHARE = 0.5
 _TIMES_THE_OTHERS = 2.0

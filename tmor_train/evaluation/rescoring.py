@@ -60,7 +60,7 @@ def _csls(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, _: int) 
 
 def _prototypes(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, seed: int) -> Floats:
     """Text and prototype together; a class without a clip keeps its text alone. Prototypes are centred as clips are."""
-    of_text_NK = _plain(motion_NW, texts_KW, config, seed)
+    of_text_NK: Floats = motion_NW @ texts_KW.T
     scores_NK, most = of_text_NK, max(1, round(config.share * len(motion_NW) / len(texts_KW)))
     weight = config.prototype_weight
     for _ in range(config.rounds):
@@ -80,7 +80,7 @@ def _prototypes(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, se
 
 def _cache(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, seed: int) -> Floats:
     """Each clip's score is of the clips before it: its text's, and affinities to those kept of each class."""
-    of_text_NK = _plain(motion_NW, texts_KW, config, seed)
+    of_text_NK: Floats = motion_NW @ texts_KW.T
     share_NK = _softmax(of_text_NK, config.temperature)
     entropy_N = -(share_NK * np.log(np.maximum(share_NK, 1e-12))).sum(1)
     scores_NK = of_text_NK.copy()
