@@ -249,7 +249,8 @@ class Schedule:
             return avoid if nodes - avoid else frozenset()
         tried = frozenset(row.doubted)
         avoid = tried | self.health.mostly_in_doubt()
-        return next((some for some in (avoid, tried) if nodes - some), frozenset())
+        answered = frozenset(node for node, _ in row.verdicts)
+        return next((some for some in (avoid, tried, answered) if nodes - some), frozenset())
 
     def _row_of(self, task: Task) -> _OpenRow | None:
         """The row of a task; None for a task of an attempt that was given up."""
@@ -356,6 +357,9 @@ class Schedule:
         for node, reason in row.doubted.items():
             by_reason[reason].add(node)
         left = nodes - row.doubted.keys()
+        if not left and self._attempts.get(row.row.row_id, 0) < self._poison_after:
+            # A worker that died there said nothing of the row.
+            left = nodes & row.lost_on - {node for node, _ in row.verdicts}
         at_most = _NODES_TO_ASK_WHILE_SOME_ARE_WELL if left - self.health.unreliable() else _NODES_TO_ASK
         if not left or len(nodes & row.doubted.keys()) >= at_most:
             return False

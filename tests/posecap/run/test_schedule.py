@@ -437,6 +437,21 @@ def test_a_poisonous_row_needs_two_nodes_to_be_quarantined():
     assert not any(record.overruled for record in schedule.health.records.values())
 
 
+def test_a_row_that_a_sick_node_fails_is_tried_again_where_a_worker_died_on_it():
+    class DiesOnce(Cluster):
+        """The first worker of the well node that runs a row dies."""
+
+        def result(self, node, task):
+            if node == "well" and task.segment == 1 and not lost:
+                return WorkerLost("worker_died", "the worker process died")
+            return super().result(node, task)
+
+    lost: list[str] = []
+    outcomes, _ = build_on(DiesOnce("sick", "well", faults={("sick", 1): "failed"}), *["ok"] * 8, on_lost=lost.append)
+    assert outcomes == [KEPT] * 8
+    assert len(lost) == 1
+
+
 def test_rows_of_a_node_that_is_killed_start_over_elsewhere_without_blame():
     lost: list[str] = []
     pool = Cluster("a", "b", events={5: lambda pool: pool.kill("a")})
