@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -95,7 +96,9 @@ COLUMNS = (
     *QUALITY,
     *MODELS,
 )
-"""Columns of the index that are read: about 400 bytes a clip, so that a million clips fit in memory as one table."""
+"""Columns of the index that are read: 0.2 kB a clip, so that a million clips fit in memory as one table."""
+_DISTINCT = ("key", "uri", "source_id")
+"""Of those, columns of text of which most clips have a value of their own."""
 
 QUANTILES: Final = {"min": 0.0, "p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "max": 1.0}
 """Name → share of the clips that have a smaller value, as in the report."""
@@ -120,9 +123,9 @@ class DatasetInfo:
         contact: mail address or URL, for people in the videos.
         description: empty if the manifest has none.
         fingerprint: the pipeline's fingerprint (:mod:`posecap.pipeline`).
-        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips. A clip is [``start_seconds``,
-            ``end_seconds``) on the clock of its source video; ``source_id`` is the SHA-256 of the video file
-            (:data:`posecap.shards.INDEX_SCHEMA`).
+        index: :class:`pyarrow.Table` with :data:`COLUMNS`, without removed clips; columns of text in which values
+            repeat may be dictionaries. A clip is [``start_seconds``, ``end_seconds``) on the clock of its source video;
+            ``source_id`` is the SHA-256 of the video file (:data:`posecap.shards.INDEX_SCHEMA`).
         files: shards and indexes, in order of parts.
         stage_stats: outcomes of all rows and clips.
         audit: whether footage stands in several splits; None where nobody looked.
@@ -159,14 +162,18 @@ class DatasetInfo:
         person in two clips counts twice), frames and hours."""
         rows = []
         for split in self.splits:
-            part = self.index.filter(pc.equal(self.index["split"], split))
+            here = pc.equal(self.index["split"], split)
+            # A column at a time, for a copy of all would double the memory.
+            part = {name: self.index[name].filter(here) for name in ("M", "T", "start_seconds", "end_seconds")}
             rows.append(
                 {
                     "split": split,
-                    "clips": part.num_rows,
+                    "clips": len(part["M"]),
                     # A fetcher that downloads only the span of a row gives each row of a video its own file, so
                     # source_id counts too many; one file under several URIs makes uri count too many.
-                    "videos": min(pc.count_distinct(part[column]).as_py() for column in ("source_id", "uri")),
+                    "videos": min(
+                        pc.count_distinct(self.index[column].filter(here)).as_py() for column in ("source_id", "uri")
+                    ),
                     "people": pc.sum(part["M"]).as_py(),
                     "frames": pc.sum(part["T"]).as_py(),
                     "hours": pc.sum(pc.subtract(part["end_seconds"], part["start_seconds"])).as_py() / 3600,
@@ -192,9 +199,18 @@ class DatasetInfo:
         """
         # Whole microseconds as floats: a time may be beyond what 64-bit integers hold, in a dataset of damaged videos.
         spans = {name: pc.round(pc.multiply(self.index[name], 1e6)) for name in ("start_seconds", "end_seconds")}
-        table = pa.table({"source_id": self.index["source_id"], **spans, "key": self.index["key"]})
-        groups = table.group_by(["source_id", *spans]).aggregate([("key", "count"), ("key", "min")])
-        several = groups.filter(pc.greater(groups["key_count"], 1))
+        table = pa.table({"source_id": self.index["source_id"], **spans})
+        order = pc.sort_indices(table, sort_keys=[(name, "ascending") for name in table.column_names])
+        # Grouping takes more memory than sorting, so only clips that share their span with another one are grouped.
+        same = np.ones(max(table.num_rows - 1, 0), dtype=bool)
+        for name in table.column_names:
+            column = table[name].take(order)
+            same &= pc.equal(column.slice(1), column.slice(0, len(same))).to_numpy()
+        with_neighbour = (np.append(same, False) | np.append(False, same))[: table.num_rows]
+        shared = order.filter(pa.array(with_neighbour))
+        table = table.take(shared).append_column("key", self.index["key"].take(shared))
+        groups = table.group_by(["source_id", *spans])
+        several = groups.aggregate([("key", "count"), ("key", "min")])
         examples = several.sort_by([("key_min", "ascending")]).slice(0, _EXAMPLES).to_pylist()
         return {
             "spans": several.num_rows,
@@ -228,7 +244,16 @@ def read_index_columns(location: Location) -> Any:
     """
     dataset = Dataset(location)
     tables = [dataset.part_index(part, list(COLUMNS)).take(rows) for part, rows in dataset.parts()]
-    return pa.concat_tables([pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table(), *tables])
+    empty = pa.schema([INDEX_SCHEMA.field(name) for name in COLUMNS]).empty_table()
+    return pa.concat_tables([_compact(table) for table in (empty, *tables)]).unify_dictionaries()
+
+
+def _compact(table: Any) -> Any:
+    """The table with each value once in columns of text in which values repeat."""
+    for i, column in enumerate(table.schema):
+        if pa.types.is_string(column.type) and column.name not in _DISTINCT:
+            table = table.set_column(i, column.name, table[column.name].dictionary_encode())
+    return table
 
 
 def listed_files(location: Location) -> Iterator[ListedFile]:
