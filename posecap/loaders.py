@@ -1,9 +1,9 @@
 """A dataset in the loaders of others: webdataset, Hugging Face datasets; and Ray Data, litData and Lightning.
 
 ``posecap.webdataset`` and ``posecap.huggingface`` read the tars by their indexes, as ``posecap.open`` does: removed
-clips are left out, conditions choose, object stores are read ahead, and arrays are decoded without pickle. Each divides
-whole parts among consumers, as these packages do, so that ranks differ by the samples of a part or more; where all
-ranks must have as many batches, use ``posecap.open``.
+clips are left out, conditions choose, object stores are read ahead, and arrays are decoded without pickle. All ranks
+get as many samples, and batches, as with ``posecap.open``: samples are divided, not parts, and ``uneven`` says what is
+done where they do not divide evenly.
 
 Others need a line of their own::
 
@@ -20,20 +20,25 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from itertools import chain, cycle
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.sample_order import Pass, Uneven
 from posecap.shards.dataset import Dataset
 from posecap.shards.extra_fields import ExtraFields
 from posecap.shards.paths import ARRAYS, ShardError, part_named, tar_path
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.shards.where import Where
 from posecap.storage import Location
+from posecap.stream import rank_and_world_size
 
 _Part = tuple[str, NDArray[np.int64]]
 """Name of a part, and its rows that are read."""
+_Shard = tuple[_Part, ...]
+"""What one shard of a ``datasets.IterableDataset`` reads, in this order."""
 
 
 def webdataset(
@@ -42,13 +47,16 @@ def webdataset(
     split: str | None = "train",
     seed: int | None = 0,
     shuffle_buffer: int = 1024,
+    uneven: Uneven = "repeat",
     where: str | Where | None = None,
     extra: Sequence[str] = (),
 ) -> Any:
     """The samples of a dataset as a webdataset pipeline, to be continued with ``.map``, ``.to_tuple``, ``.batched`` …
 
     Parts are put into a seeded order, the same on all ranks and another in each pass of a process (``WDS_EPOCH`` in the
-    environment says which, else they are counted), and divided among ranks, then among the DataLoader workers of each.
+    environment says which, else they are counted). Their samples are divided into consecutive stretches, one for each
+    rank, and those among its DataLoader workers. All ranks get as many samples and, with the same number of workers, as
+    many of whatever ``.batched`` makes of them.
     Samples are dicts with the names that webdataset itself reads from the tars: ``__key__``, ``__url__``, and, decoded,
     ``joints.npy``, ``pts.npy``, ``video.npy``, ``text.npy`` (arrays), ``txt`` (the first caption) and ``json`` (dict);
     of extra members ``video.NAME.npy``, ``text.NAME.npy`` and ``captions.NAME.json`` (list).
@@ -58,16 +66,19 @@ def webdataset(
         split: one split, or None for all.
         seed: of the orders; None for the order on disk.
         shuffle_buffer: samples that each consumer holds in memory to draw from.
+        uneven: as for ``posecap.open``: ``repeat`` reads up to ``world_size - 1`` samples twice, ``drop`` leaves as
+            many out, and ``keep`` reads each once, so that ranks may differ by one.
         where: only clips for which a condition holds (:mod:`posecap.shards.where`).
         extra: extra members, as ``text.minilm`` (:mod:`posecap.shards.extra`), without clips that have none.
 
     Raises:
         ModuleNotFoundError: webdataset is not installed.
-        ShardError: there is no dataset, or it has no such samples; when a pass begins, there are fewer parts than
-            consumers, so that some would have nothing to read and a job under DDP would hang.
+        ShardError: there is no dataset, or it has no such samples.
+        ValueError: ``uneven`` is another word.
         WhereError: ``where`` is no condition.
     """
     wds = _package("webdataset")
+    _check_uneven(uneven)
     dataset = Dataset(location)
     members = ExtraFields(dataset, extra)
     parts = members.parts(dataset.parts(split, where=Where.of(where)))
@@ -77,41 +88,48 @@ def webdataset(
     pipeline = wds.compat.FluidWrapper(wds.SimpleShardList(list(rows)))
     if seed is not None:
         pipeline.append(wds.detshuffle(len(rows), initial=len(rows), seed=seed))
-    pipeline.append(_Divided(len(rows)))
-    pipeline.append(wds.split_by_node)
-    pipeline.append(wds.split_by_worker)
-    pipeline.append(_Decoded(dataset, rows, members))
+    pipeline.append(_Divided(rows, uneven))
+    pipeline.append(_Decoded(dataset, members))
     if seed is not None and shuffle_buffer > 1:
         pipeline.append(wds.detshuffle(shuffle_buffer, initial=shuffle_buffer, seed=seed))
     return pipeline
 
 
 class _Divided:
-    """Refuses to divide parts among more consumers than there are."""
+    """Cuts the stretch of a consumer out of the parts of a pass, whose names and order it gets."""
 
-    def __init__(self, parts: int) -> None:
-        self._parts = parts
+    def __init__(self, rows: dict[str, NDArray[np.int64]], uneven: Uneven) -> None:
+        self._rows, self._uneven = rows, uneven
 
-    def __call__(self, source: Iterator[Any]) -> Iterator[Any]:
-        _, world, _, workers = _package("webdataset").utils.pytorch_worker_info()
-        if world * workers > self._parts:
-            raise ShardError(
-                f"{self._parts} parts cannot be divided among {world} ranks with {workers} workers each: take fewer, "
-                "or posecap.open, which divides samples"
-            )
-        return source
+    def __call__(self, source: Iterator[Any]) -> Iterator[_Part]:
+        rank, world, worker, workers = _package("webdataset").utils.pytorch_worker_info()
+        parts = [(one["url"], self._rows[one["url"]]) for one in source]
+        total = sum(len(rows) for _, rows in parts)
+        return _stretch(parts, *Pass(world, workers).worker_share(total, rank, worker, self._uneven))
+
+
+def _stretch(parts: Sequence[_Part], first: int, end: int) -> Iterator[_Part]:
+    """The samples ``first`` to ``end - 1`` of parts one after another; behind the last part comes the first again."""
+    start = 0
+    for name, rows in cycle(parts):
+        if start >= end:
+            return
+        stretch = rows[max(first - start, 0) : end - start]
+        if len(stretch):
+            yield name, stretch
+        start += len(rows)
 
 
 class _Decoded:
     """Reads the samples of parts."""
 
-    def __init__(self, dataset: Dataset, rows: dict[str, NDArray[np.int64]], extra: ExtraFields) -> None:
-        self._dataset, self._rows, self._extra = dataset, rows, extra
+    def __init__(self, dataset: Dataset, extra: ExtraFields) -> None:
+        self._dataset, self._extra = dataset, extra
 
-    def __call__(self, source: Iterator[Any]) -> Iterator[dict[str, Any]]:
-        for one in source:
-            part = part_named(one["url"])
-            for _, key, members in self._dataset.members([(part, self._rows[one["url"]])]):
+    def __call__(self, source: Iterator[_Part]) -> Iterator[dict[str, Any]]:
+        for name, rows in source:
+            part = part_named(name)
+            for _, key, members in self._dataset.members([(part, rows)]):
                 try:
                     yield {
                         "__key__": key,
@@ -134,6 +152,8 @@ def huggingface(
     location: Location,
     *,
     split: str | None = "train",
+    world_size: int | None = None,
+    uneven: Uneven = "repeat",
     where: str | Where | None = None,
     extra: Sequence[str] = (),
 ) -> Any:
@@ -141,35 +161,62 @@ def huggingface(
 
     It shuffles (``.shuffle(seed, buffer_size)``, ``.set_epoch``), divides
     (``datasets.distributed.split_dataset_by_node``, and DataLoader workers by itself) and goes on from a state
-    (``.state_dict()``) as every such dataset; ``.with_format("torch")`` gives tensors, all of them float32. Examples
-    hold ``key``, ``joints`` (M, T, J, 3), ``pts`` (T), ``video`` (D) and ``text`` (C, D) as arrays, ``captions`` (C
-    texts), ``facts`` (dict), and extra members by their names.
+    (``.state_dict()``) as every such dataset; ``.with_format("torch")`` gives tensors, all of them float32. Which ranks
+    get which samples is up to ``split_dataset_by_node``, which hands out whole shards. For several ranks the samples
+    are therefore divided into shards of equal size, about as many as there are parts, so that all ranks get as many
+    samples and batches. Examples hold ``key``, ``joints`` (M, T, J, 3), ``pts`` (T), ``video`` (D) and ``text`` (C, D)
+    as arrays, ``captions`` (C texts), ``facts`` (dict), and extra members by their names.
     Their types are not declared, since that turns every array into lists, twenty times slower; :func:`features` has
     them, for ``.cast`` and for ``datasets.Dataset.from_generator``, the same for every part and dataset.
 
     Args:
         location, split, where, extra: as for :func:`webdataset`.
+        world_size: ranks among which it is to be divided. None takes those of torch.distributed if that is initialised,
+            else the environment's ``WORLD_SIZE``, else one.
+        uneven: ``repeat`` reads fewer samples a second time than there are shards, so that all shards are of a size,
+            and ``drop`` leaves fewer out; ``keep`` makes a shard of each part, whatever its size, so that each sample
+            is read once and ranks differ.
 
     Raises:
         ModuleNotFoundError: datasets is not installed.
-        ShardError: there is no dataset, or it has no such samples.
+        ShardError: there is no dataset, or it has no such samples, or with ``drop`` fewer than there are ranks.
+        ValueError: ``uneven`` is another word, or ``world_size`` is below 1.
         WhereError: ``where`` is no condition.
     """
     datasets = _package("datasets")
+    _check_uneven(uneven)
+    world = rank_and_world_size()[1] if world_size is None else world_size
+    if world < 1:
+        raise ValueError(f"world_size is {world}; 1 is the least")
     dataset = Dataset(location)
     found = ExtraFields(dataset, extra).parts(dataset.parts(split, where=Where.of(where)))
     parts = [(str(part), rows) for part, rows in found]
     if not parts:
         raise _no_samples(dataset)
+    shards = [(part,) for part in parts] if world == 1 or uneven == "keep" else _equal_shards(parts, world, uneven)
     # In a tuple, since every list is divided among workers.
-    known = {"location": (location, tuple(extra)), "parts": parts}
+    known = {"location": (location, tuple(extra)), "shards": shards}
     return datasets.IterableDataset.from_generator(_examples, gen_kwargs=known)
 
 
-def _examples(location: tuple[Location, tuple[str, ...]], parts: Sequence[_Part]) -> Iterator[dict[str, Any]]:
-    """The samples of several parts; ``location`` is that of the dataset, and its extra members to read."""
+def _equal_shards(parts: Sequence[_Part], world: int, uneven: Uneven) -> list[_Shard]:
+    """The samples of parts in shards of equal size, as many for each rank as for every other.
+
+    Raises:
+        ShardError: ``drop`` would leave out all of them.
+    """
+    total = sum(len(rows) for _, rows in parts)
+    division = Pass(world * max(1, len(parts) // world))
+    shards = [division.rank_share(total, number, uneven) for number in range(division.world_size)]
+    if uneven == "drop" and total < division.world_size:
+        raise ShardError(f"{total} samples cannot be divided among {world} ranks: take fewer, or uneven='repeat'")
+    return [tuple(_stretch(parts, first, end)) for first, end in shards]
+
+
+def _examples(location: tuple[Location, tuple[str, ...]], shards: Sequence[_Shard]) -> Iterator[dict[str, Any]]:
+    """The samples of several shards; ``location`` is that of the dataset, and its extra members to read."""
     place, extra = location
-    for name, rows in parts:
+    for name, rows in chain.from_iterable(shards):
         yield from examples(place, name, rows=rows, extra=extra)
 
 
@@ -221,6 +268,12 @@ def features() -> Any:
             "facts": datasets.Json(),
         }
     )
+
+
+def _check_uneven(uneven: str) -> None:
+    """Raises ValueError for a word that is none of :data:`posecap.sample_order.Uneven`."""
+    if uneven not in get_args(Uneven):
+        raise ValueError(f"uneven is {uneven!r}; it can be {' or '.join(map(repr, get_args(Uneven)))}")
 
 
 def _no_samples(dataset: Dataset) -> ShardError:

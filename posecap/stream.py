@@ -135,6 +135,14 @@ class _Groups:
         return int(np.minimum(np.bincount(self.codes[self.codes >= 0]), self.of_each).sum())
 
 
+def rank_and_world_size() -> tuple[int, int]:
+    """This process among those of a job: from torch.distributed if it is initialised, else from the environment's
+    ``RANK`` and ``WORLD_SIZE``, else one alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 class ShardStream(IterableDataset[Streamed]):
     """The samples of a dataset as a torch ``IterableDataset``: :meth:`loader` gives batches of them, and a
     ``DataLoader`` with :func:`collate` does, too.
@@ -285,10 +293,8 @@ class ShardStream(IterableDataset[Streamed]):
             rank, world = self._rank_and_world
         elif get_worker_info() is not None and int(self._from_loader[1]):  # 0 before a loader shares its own
             rank, world = int(self._from_loader[0]), int(self._from_loader[1])
-        elif torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
         else:
-            rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+            rank, world = rank_and_world_size()
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not below world_size {world}")
         return rank, world

@@ -68,11 +68,24 @@ class TestWebdataset:
             found += [key for batch in loader for key in batch]
         assert sorted(found) == sorted(train_keys(root))
 
-    def test_more_consumers_than_parts(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("uneven", "read"), [("repeat", 15), ("drop", 10), ("keep", 12)])
+    def test_ranks_get_as_many_batches(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch, uneven: Any, read: int
+    ) -> None:
+        """Twelve samples of four parts for five ranks with two workers each."""
         monkeypatch.setenv("WORLD_SIZE", "5")
-        monkeypatch.setenv("RANK", "0")
-        with pytest.raises(ShardError, match="4 parts cannot be divided among 5 ranks with 1 workers each"):
-            list(posecap.webdataset(root))
+        sizes, found = [], []
+        for rank in range(5):
+            monkeypatch.setenv("RANK", str(rank))
+            pipeline = posecap.webdataset(root, uneven=uneven).map(lambda sample: sample["__key__"])
+            loader = webdataset.WebLoader(pipeline.batched(2, collation_fn=list), batch_size=None, num_workers=2)
+            batches = list(loader)
+            sizes.append(sorted(map(len, batches)))
+            found += [key for batch in batches for key in batch]
+        assert len(found) == read
+        assert set(found) <= set(train_keys(root))
+        assert (set(found) == set(train_keys(root))) == (uneven != "drop")
+        assert all(own == sizes[0] for own in sizes) == (uneven != "keep")
 
     def test_a_damaged_sample_is_named(self, tmp_path: Path) -> None:
         made = built.build(tmp_path)
@@ -102,6 +115,31 @@ class TestHuggingFace:
             assert share.num_shards == 2
             found += keys(torch.utils.data.DataLoader(share, batch_size=None, num_workers=2), "key")
         assert sorted(found) == sorted(train_keys(root))
+
+    @pytest.mark.parametrize(("uneven", "read"), [("repeat", 15), ("drop", 12)])
+    def test_ranks_get_as_many_batches(self, tmp_path: Path, uneven: Any, read: int) -> None:
+        """Thirteen samples of two parts of very different size; shuffled, so that any rank may get any shard."""
+        made = {PartName("train", 0): built.samples(11), PartName("train", 1): built.samples(2, first=11)}
+        built.build(tmp_path, made)
+        sizes, found = [], []
+        for rank in range(3):
+            whole = posecap.huggingface(tmp_path, world_size=3, uneven=uneven).shuffle(seed=1, buffer_size=4)
+            loader = torch.utils.data.DataLoader(
+                split_dataset_by_node(whole, rank=rank, world_size=3), batch_size=2, collate_fn=list
+            )
+            batches = [keys(batch, "key") for batch in loader]
+            sizes.append(list(map(len, batches)))
+            found += [key for batch in batches for key in batch]
+        assert sizes == [sizes[0]] * 3
+        assert len(found) == read
+        assert (set(found) == set(train_keys(tmp_path))) == (uneven == "repeat")
+
+    def test_world_size_of_the_environment(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        assert posecap.huggingface(root).num_shards == 3
+        assert posecap.huggingface(root, uneven="keep").num_shards == 4
+        with pytest.raises(ShardError, match="12 samples cannot be divided among 13 ranks"):
+            posecap.huggingface(root, world_size=13, uneven="drop")
 
     def test_order_and_state(self, root: Path) -> None:
         stream = posecap.huggingface(root).shuffle(seed=1, buffer_size=4)
@@ -139,6 +177,10 @@ class TestBoth:
         for wrong in ({"where": "people == 9"}, {"split": "test"}):
             with pytest.raises(ShardError, match="holds no such samples; `posecap inspect --keys` lists"):
                 loader(root, **wrong)
+
+    def test_words_that_are_none(self, root: Path, loader: Any, name: str) -> None:
+        with pytest.raises(ValueError, match="uneven is 'skip'; it can be 'repeat' or 'drop' or 'keep'"):
+            loader(root, uneven="skip")
 
     def test_removed_clips_stay_away(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loader: Any, name: str
