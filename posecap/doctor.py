@@ -53,6 +53,7 @@ _EXTRAS = {
     "gcs": ("gcsfs",),
     "azure": ("adlfs",),
     "faiss": ("faiss",),
+    "lance": ("lance",),
 }
 """Modules by which an extra of pyproject.toml is recognised as installed."""
 _VARIABLES = ("POSECAP_CACHE", "POSECAP_WEIGHTS", "POSECAP_OFFLINE", "NO_COLOR")

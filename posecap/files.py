@@ -314,6 +314,31 @@ def atomic_path(target: Path, *, existing: Existing) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target``, for the block to write files into, which is renamed to ``target`` when the
+    block ends; if it raises, the folder is removed with all that is in it.
+
+    Missing parent folders are created. What an earlier process that was killed has left is removed first, so two
+    processes cannot write one ``target`` at a time. Folders are never replaced: nothing says that all that is in one
+    was written here.
+
+    Raises:
+        OutputExistsError: ``target`` exists, and is no empty folder.
+    """
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise OutputExistsError(f"{target} already exists; remove it, or choose another --output")
+    partial = target.with_name(f".{target.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        os.sync()  # once, for any number of files
+        partial.replace(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at ``path`` in the block; waits while another thread or process holds it.
 

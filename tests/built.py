@@ -57,6 +57,11 @@ def parts() -> dict[PartName, list[Sample]]:
     return {FIRST: [replace(one, video_mp4=b"not really an mp4" * 40), *rest], SECOND: samples(2, first=3)}
 
 
+def with_another_split() -> dict[PartName, list[Sample]]:
+    """These parts, and two samples of the split val."""
+    return {**parts(), PartName("val", 0): samples(2, first=5, split="val")}
+
+
 def build(root: Location, made: Mapping[PartName, Sequence[Sample]] | None = None) -> dict[PartName, list[Sample]]:
     """Write a dataset of these parts (:func:`parts` by default), and return its samples by part."""
     written = {part: list(kept) for part, kept in (parts() if made is None else made).items()}

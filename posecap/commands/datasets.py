@@ -54,15 +54,17 @@ write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `po
 """
 _EXPORT_MORE = """\
 formats:
-  coco     COCO keypoints (.json): a video for each clip, an image for each frame, tracks, skeleton
-  parquet  plain Parquet (.parquet): everything but stored video, a row for each clip, arrays as flat lists
-  pyskl    the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
+  coco      COCO keypoints (.json): a video for each clip, an image for each frame, tracks, skeleton
+  fiftyone  a FiftyOne dataset (folder): a video sample for each clip, keypoints and boxes by person, vectors, videos
+  lance     a Lance dataset (folder, .lance): the columns of parquet; needs posecap[lance]
+  parquet   plain Parquet (.parquet): everything but stored video, a row for each clip, arrays as flat lists
+  pyskl     the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
 
 Clips are read and written one after another. What each format holds: docs/exports.md
 """
 _IMPORT_MORE = """\
+Formats: fiftyone, lance and parquet; the others hold no vectors of videos and texts, without which there is no dataset.
 Clips come back as they were, without stored video, rejected rows, and what the parts were made with.
-The other formats of `posecap export` hold no vectors of videos and texts, without which there is no dataset.
 """
 _GC_MORE = """\
 Never while a build is under way: the command stops then. Samples, sidecars and indexes are never removed. Where the
@@ -155,21 +157,21 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     option("--map", choices=("pca", "tsne", "umap", "none"), help=placed)
 
     parser = command(
-        commands, "export", _export, about="write the clips into a file of another project's format", more=_EXPORT_MORE
+        commands, "export", _export, about="write the clips in another project's format", more=_EXPORT_MORE
     )
     add_dataset(parser)
     option = parser.add_argument
     option("--format", required=True, metavar="FORMAT", help="one of those below")
-    option("--output", type=Path, required=True, metavar="FILE", help="the file to write")
+    option("--output", type=Path, required=True, metavar="PATH", help="the file or folder to write")
     option("--split", help="only clips of this split")
     _add_where(parser, "only")
-    about = "also an extra member, as text.minilm, in the format parquet; without clips that have none"
+    about = "also an extra member, as text.minilm, in lance and parquet; without clips that have none"
     option("--extra", action="append", default=[], metavar="MEMBER", help=about)
     option("--overwrite", action="store_true", help="replace a file that exists")
 
-    about = "make a dataset from a file of `posecap export --format parquet`"
+    about = "make a dataset again of what `posecap export` has written"
     parser = command(commands, "import", _import, about=about, more=_IMPORT_MORE)
-    parser.add_argument("file", type=Path, metavar="FILE", help="the Parquet file")
+    parser.add_argument("source", type=Path, metavar="EXPORT", help="the file or folder, of a format named below")
     folder = "the folder of the dataset, which must not exist"
     parser.add_argument("--output", type=Path, required=True, metavar="DATASET", help=folder)
 
@@ -632,9 +634,9 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _import(options: argparse.Namespace) -> int:
-    from posecap.import_parquet import import_parquet
+    from posecap.imports import import_dataset
 
-    clips = import_parquet(options.file, options.output)
+    clips = import_dataset(options.source, options.output)
     print(f"{options.output}: {count_text(clips, 'clip')}")
     return COMPLETE
 

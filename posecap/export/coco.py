@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from posecap.export import CHANGED, Clips, ExportError, picture_size
+from posecap.export import CHANGED, Clips, ExportError, joint_boxes, picture_size
 from posecap.files import canonical_json
 from posecap.joints import LAYOUTS
 from posecap.stream import Streamed
@@ -128,11 +128,11 @@ def _people(sample: Streamed) -> Iterator[tuple[int, int, dict[str, Any]]]:
     seen_MTJ = joints_MTJ3[..., 2] > 0
     keypoints_MTJ3 = np.where(seen_MTJ[..., None], joints_MTJ3.round(2), 0)
     keypoints_MTJ3[..., 2] = 2 * seen_MTJ  # COCO's flag: 2 is labelled and visible, 0 not labelled
+    boxes_MT4 = joint_boxes(keypoints_MTJ3)
     for frame, person in np.argwhere(seen_MTJ.any(-1).T).tolist():
         seen_J, scores_J = seen_MTJ[person, frame], joints_MTJ3[person, frame, :, 2]
-        places_S2 = keypoints_MTJ3[person, frame, seen_J, :2]
-        left, top = places_S2.min(0).tolist()
-        width, height = np.ptp(places_S2, 0).round(2).tolist()
+        left, top, right, bottom = boxes_MT4[person, frame].tolist()
+        width, height = round(right - left, 2), round(bottom - top, 2)
         yield (
             frame,
             person,

@@ -12,6 +12,7 @@ end, a few KB for each of them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -35,27 +36,42 @@ def write(clips: Clips, file: BinaryIO) -> int:
     Raises:
         ShardError, WhereError: as ``posecap.open``.
     """
-    count = size = 0
+    count = 0
+    with pq.ParquetWriter(file, clips_schema(clips), compression="zstd") as writer:
+        for batch in record_batches(clips):
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+def clips_schema(clips: Clips) -> pa.Schema:
+    """The columns of a columns file, and those of the extra members that are exported."""
+    kinds = {name: EXTRA_SCHEMAS[MemberName.of(name).kind].field(_column(name)).type for name in clips.extra}
+    return pa.schema([*COLUMNS_SCHEMA, *(pa.field(name, kind, nullable=False) for name, kind in kinds.items())])
+
+
+def record_batches(clips: Clips) -> Iterator[Any]:
+    """All clips as record batches with :func:`clips_schema`, each of about 32 MiB of arrays and facts.
+
+    Raises:
+        ShardError, WhereError: as ``posecap.open``.
+    """
+    schema, size = clips_schema(clips), 0
     waiting: list[ColumnsRow] = []
     more: dict[str, list[Any]] = {name: [] for name in clips.extra}
-    kinds = {name: EXTRA_SCHEMAS[MemberName.of(name).kind].field(_column(name)).type for name in more}
-    schema = pa.schema([*COLUMNS_SCHEMA, *(pa.field(name, kind, nullable=False) for name, kind in kinds.items())])
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for sample in chain(clips.samples(["joints", "pts", "video", "text", "facts", *more]), [None]):
-            if waiting and (sample is None or size >= _GROUP_BYTES):
-                columns = [*columns_record_batch(waiting), *(pa.array(more[name], kinds[name]) for name in more)]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-                waiting, size, more = [], 0, {name: [] for name in more}
-            if sample is not None:
-                arrays = {name: sample[name].numpy() for name in ARRAYS}
-                waiting.append(ColumnsRow(sample["key"], arrays, canonical_json(sample["facts"]).decode()))
-                size += sum(array.nbytes for array in arrays.values()) + len(waiting[-1].facts)
-                for name, values in more.items():
-                    one = sample[name] if isinstance(sample[name], list) else sample[name].numpy().reshape(-1)
-                    values.append(one)
-                    size += 0 if isinstance(one, list) else one.nbytes
-                count += 1
-    return count
+    for sample in chain(clips.samples(["joints", "pts", "video", "text", "facts", *more]), [None]):
+        if waiting and (sample is None or size >= _GROUP_BYTES):
+            extra = [pa.array(values, schema.field(name).type) for name, values in more.items()]
+            yield pa.record_batch([*columns_record_batch(waiting), *extra], schema=schema)
+            waiting, size, more = [], 0, {name: [] for name in more}
+        if sample is not None:
+            arrays = {name: sample[name].numpy() for name in ARRAYS}
+            waiting.append(ColumnsRow(sample["key"], arrays, canonical_json(sample["facts"]).decode()))
+            size += sum(array.nbytes for array in arrays.values()) + len(waiting[-1].facts)
+            for name, values in more.items():
+                one = sample[name] if isinstance(sample[name], list) else sample[name].numpy().reshape(-1)
+                values.append(one)
+                size += 0 if isinstance(one, list) else one.nbytes
 
 
 def _column(name: str) -> str:

@@ -50,10 +50,7 @@ def write(clips: Clips, file: BinaryIO) -> int:
             meanwhile.
         ShardError, WhereError: as ``posecap.open``.
     """
-    layouts = sorted({row["layout"] for row in clips.index(["layout"])})
-    if len(layouts) > 1:
-        chosen = f"choose one, as with --where 'layout == \"{layouts[0]}\"'"
-        raise ExportError(f"a pyskl file has one layout of joints, and the clips have {', '.join(layouts)}: {chosen}")
+    clips.one_layout("a pyskl file")
     names = clips.labels()
     numbers = {name: number for number, name in enumerate(names)}
     file.write(_preamble() + b"}" + _plain("annotations") + b"]")  # EMPTY_DICT, the key, EMPTY_LIST

@@ -19,7 +19,7 @@ from posecap.cli import main
 from posecap.enrichment import Enriched, Enrichment, EnrichmentError, remove_member
 from posecap.export import ExportError, export
 from posecap.files import file_sha256
-from posecap.import_parquet import import_parquet
+from posecap.imports import import_dataset
 from posecap.manifest.manifest_file import read_manifest
 from posecap.removal import remove
 from posecap.shards import ShardError
@@ -399,7 +399,7 @@ def test_a_store_and_an_imported_dataset(tmp_path: Path, manifest: Path) -> None
         np.testing.assert_array_equal(row["video.few"], known[row["key"]]["video.few"])
         assert row["captions.says"] == known[row["key"]]["captions.says"]
     imported = tmp_path / "imported"
-    import_parquet(tmp_path / "all.parquet", imported)
+    import_dataset(tmp_path / "all.parquet", imported)
     assert add(imported, "text.wide", manifest).missing == {}
     with pytest.raises(EnrichmentError, match=r"no manifest is known that names them: give --manifest"):
         add(imported, "video.few", manifest, manifest=None)

@@ -12,12 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import posecap
-from posecap import import_parquet as importing
+from posecap import imports
 from posecap.cli import main
 from posecap.export import export
-from posecap.import_parquet import ImportFileError, import_parquet
+from posecap.imports import ImportFileError, import_dataset, parquet
 from posecap.shards import Dataset
-from posecap.types import PartName
 from posecap.verify import verify
 from tests import built
 
@@ -25,7 +24,7 @@ from tests import built
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dataset")
-    built.build(path, {**built.parts(), PartName("val", 0): built.samples(2, first=5, split="val")})
+    built.build(path, built.with_another_split())
     return path
 
 
@@ -60,8 +59,8 @@ def test_every_byte_of_the_samples_comes_back(
 
 
 def test_parts_are_bounded(root: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importing, "_PART_SAMPLES", 2)
-    import_parquet(file, tmp_path / "copy")
+    monkeypatch.setattr(imports, "_PART_SAMPLES", 2)
+    import_dataset(file, tmp_path / "copy")
     assert [len(rows) for _, rows in Dataset(tmp_path / "copy").parts()] == [2, 2, 1, 2]
     assert members(tmp_path / "copy") == members(root)
     assert not verify(tmp_path / "copy").problems
@@ -101,7 +100,7 @@ def changed_people(table: Any) -> Any:
 def test_files_of_others_are_checked(file: Path, tmp_path: Path, change: Callable[[Any], Any], says: str) -> None:
     pq.write_table(change(pq.read_table(file)), tmp_path / "other.parquet")
     with pytest.raises(ImportFileError, match=says) as raised:
-        import_parquet(tmp_path / "other.parquet", tmp_path / "copy")
+        import_dataset(tmp_path / "other.parquet", tmp_path / "copy")
     assert str(raised.value).startswith(f"{tmp_path / 'other.parquet'}: ")
     assert [path.name for path in tmp_path.iterdir()] == ["other.parquet"]
 
@@ -109,16 +108,16 @@ def test_files_of_others_are_checked(file: Path, tmp_path: Path, change: Callabl
 def test_large_row_groups_damage_and_folders(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ImportFileError, match=r"cut\.parquet: "):
-        import_parquet(tmp_path / "cut.parquet", tmp_path / "copy")
+        import_dataset(tmp_path / "cut.parquet", tmp_path / "copy")
     whole = bytearray(file.read_bytes())
     whole[100:400] = bytes(300)
     (tmp_path / "damaged.parquet").write_bytes(whole)
     with pytest.raises(ImportFileError, match=r"damaged\.parquet: "):
-        import_parquet(tmp_path / "damaged.parquet", tmp_path / "copy")
+        import_dataset(tmp_path / "damaged.parquet", tmp_path / "copy")
     with pytest.raises(ImportFileError, match="there is no such file"):
-        import_parquet(tmp_path / "none.parquet", tmp_path / "copy")
+        import_dataset(tmp_path / "none.parquet", tmp_path / "copy")
     with pytest.raises(ImportFileError, match="already exists"):
-        import_parquet(file, tmp_path)
-    monkeypatch.setattr(importing, "MAX_GROUP_BYTES", 100)
+        import_dataset(file, tmp_path)
+    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 100)
     with pytest.raises(ImportFileError, match="at most 100 are read"):
-        import_parquet(file, tmp_path / "copy")
+        import_dataset(file, tmp_path / "copy")

@@ -1,0 +1,59 @@
+"""A Lance dataset, with the columns of the format parquet.
+
+A row for each clip, as :mod:`posecap.export.parquet` has them; but ``video`` is a fixed-size list where the vectors of
+all clips have one length, as vector search and indexes of Lance ask for. Nothing is rounded, and stored video is left
+out. Lance reads any rows and columns without the others. In memory are a batch of about 32 MiB and what Lance collects
+of each column before it writes a page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from posecap.export import Clips, package
+from posecap.export.parquet import clips_schema, record_batches
+
+
+def write(clips: Clips, folder: Path) -> int:
+    """Write the dataset; returns the number of clips.
+
+    Raises:
+        ModuleNotFoundError: Lance is not installed.
+        ShardError, WhereError: as ``posecap.open``.
+    """
+    lance = package("lance", extra="lance")
+    lengths = {row["video_dimension"] for row in clips.index(["video_dimension"])}
+    schema = clips_schema(clips)
+    if len(lengths) == 1:
+        vector = pa.field("video", pa.list_(pa.field("item", pa.float32()), lengths.pop()), nullable=False)
+        schema = schema.set(schema.get_field_index("video"), vector)
+    batches = _Batches(clips, schema)
+    try:
+        lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), folder, mode="create")
+    except Exception as error:
+        if batches.failed is not None:  # of which Arrow's C interface has passed on the text alone
+            raise batches.failed from error
+        raise
+    return batches.rows
+
+
+class _Batches:
+    """The record batches with ``schema``, counting their ``rows``; ``failed`` is what reading them has raised."""
+
+    def __init__(self, clips: Clips, schema: pa.Schema) -> None:
+        self._clips, self._schema = clips, schema
+        self.rows = 0
+        self.failed: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            for batch in record_batches(self._clips):
+                self.rows += batch.num_rows
+                yield batch.cast(self._schema)
+        except BaseException as error:
+            self.failed = error
+            raise
