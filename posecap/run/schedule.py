@@ -354,11 +354,10 @@ class Schedule:
         What a node said that was drained or lost since does not count.
         """
         by_reason: defaultdict[str, set[str]] = defaultdict(set)
-        for node, reason in row.doubted.items():
-            by_reason[reason].add(node)
+        for node, _ in row.verdicts:  # a worker that died said nothing of the row
+            by_reason[row.doubted[node]].add(node)
         left = nodes - row.doubted.keys()
         if not left and self._attempts.get(row.row.row_id, 0) < self._poison_after:
-            # A worker that died there said nothing of the row.
             left = nodes & row.lost_on - {node for node, _ in row.verdicts}
         at_most = _NODES_TO_ASK_WHILE_SOME_ARE_WELL if left - self.health.unreliable() else _NODES_TO_ASK
         if not left or len(nodes & row.doubted.keys()) >= at_most:

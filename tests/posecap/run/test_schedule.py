@@ -452,6 +452,25 @@ def test_a_row_that_a_sick_node_fails_is_tried_again_where_a_worker_died_on_it()
     assert len(lost) == 1
 
 
+def test_two_nodes_on_which_workers_died_do_not_confirm_what_a_sick_one_says():
+    class DieOnce(Cluster):
+        """On two nodes the first worker that runs the row dies."""
+
+        def result(self, node, task):
+            row_id = task.item.row.row_id if task.segment == 1 else ""
+            if row_id == "0-2" and node != "well" and node not in lost_on:
+                lost_on.append(node)
+                if len(lost_on) <= 2:
+                    return WorkerLost("worker_died", "the worker process died")
+                self.faults[node, 1] = "failed"
+            return super().result(node, task)
+
+    for seed in range(40):
+        chance, lost_on = random.Random(seed), list[str]()
+        pool = DieOnce("a", "b", "c", "well", pick=lambda n, chance=chance: chance.randrange(n))
+        assert build_on(pool, *["ok"] * 24)[0] == [KEPT] * 24, seed
+
+
 def test_rows_of_a_node_that_is_killed_start_over_elsewhere_without_blame():
     lost: list[str] = []
     pool = Cluster("a", "b", events={5: lambda pool: pool.kill("a")})
