@@ -1,6 +1,7 @@
-"""The programs in examples/ run as their docstrings say, each as a program of its own, on small data."""
+"""The programs and notebooks in examples/ run as they say, each in a process of its own, on small data."""
 
 import ast
+import json
 import os
 import subprocess
 import sys
@@ -53,6 +54,11 @@ def test_every_example_says_how_to_run_it_and_is_tested() -> None:
     tested = Path(__file__).read_text()
     for path in sorted(EXAMPLES.glob("*.py")):
         assert f"python examples/{path.name}" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+        assert f'"{path.name}"' in tested
+    for path in sorted(EXAMPLES.glob("*.ipynb")):
+        first, *others = json.loads(path.read_text())["cells"]
+        assert "    pip install -e" in "".join(first["source"])
+        assert [cell["outputs"] for cell in others if cell["cell_type"] == "code" and cell["outputs"]] == []
         assert f'"{path.name}"' in tested
 
 
@@ -113,3 +119,29 @@ def test_name_a_skeleton(pretrained: tuple[Path, str], labelled: Path, tmp_path:
     cosines = [float(line.split()[0]) for line in lines[1:]]
     assert cosines == sorted(cosines, reverse=True)
     assert sorted(line.split(maxsplit=1)[1] for line in lines[1:]) == sorted(texts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "printed", "pictures"),
+    [
+        ("look_at_a_dataset.ipynb", ["16 clips;", "joints_BMTJ3  (4, 1, 10, 17, 3)"], 2),
+        ("filter_and_export.ipynb", [": 8 of 16 clips", "kept.json: 8 clips", "8 samples; the same joints: True"], 2),
+        ("train_and_name_actions.ipynb", ["loss ", "(16, 256)", " walking → "], 3),
+    ],
+)
+def test_a_notebook_runs(
+    name: str, printed: list[str], pictures: int, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="nbclient and ipykernel run notebooks")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("POSECAP_EXAMPLE_DATASET", str(labelled))
+    monkeypatch.setenv("POSECAP_EXAMPLE_EPOCHS", "1")
+    notebook = nbformat.read(EXAMPLES / name, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    said = "".join(output.text for output in outputs if output.output_type == "stream")
+    assert [words for words in printed if words not in said] == []
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == pictures
