@@ -8,10 +8,13 @@ or damaged ledger is rebuilt from the sidecars. Only the driver process writes i
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -257,6 +260,25 @@ class Ledger:
         with pq.ParquetWriter(target, _EXPORT) as writer:
             while batch := cursor.fetchmany(_ROWS_PER_WRITE):
                 writer.write_table(pa.Table.from_pylist([_flat(part, json.loads(o)) for part, o in batch], _EXPORT))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Ledger]:
+    """A ledger to read in the block. Of one in a folder that cannot be written, where SQLite opens none, it is a copy.
+
+    Raises:
+        FileNotFoundError: there is none in such a folder.
+    """
+    if os.access(path.parent, os.W_OK):
+        with Ledger(path) as ledger:
+            yield ledger
+        return
+    with TemporaryDirectory(prefix="posecap-ledger-") as folder:
+        copy = Path(shutil.copyfile(path, Path(folder, path.name)))
+        with suppress(FileNotFoundError):  # what a process wrote last and did not enter, since it was killed
+            shutil.copyfile(f"{path}-wal", f"{copy}-wal")
+        with Ledger(copy) as ledger:
+            yield ledger
 
 
 def read_nodes(path: Path) -> list[dict[str, Any]]:

@@ -74,16 +74,13 @@ def remove(
 
     Raises:
         RemovalError: no clip has a key, source or URI, or several have a beginning; then nothing was removed. Or
-            something of the clips is left. Or the folder of damaged files is a symbolic link.
+            something of the clips is left. Or a folder of which files would be deleted is a symbolic link.
         DatasetLockedError: the dataset is being built or changed.
         ShardError: a part is damaged.
     """
     storage = open_storage(location)
-    if isinstance(storage, LocalStorage) and (storage.root / DAMAGED_FOLDER).is_symlink():
-        raise RemovalError(
-            f"{storage.root / DAMAGED_FOLDER} is a symbolic link: all files in it would be deleted. Delete the link, "
-            "and what it leads to if that is of this dataset. Nothing was removed"
-        )
+    if isinstance(storage, LocalStorage):
+        _refuse_links(storage)
     with storage.lock():
         dataset = Dataset(storage)
         whole = tuple(_removable_key(dataset, key) for key in keys)
@@ -97,6 +94,17 @@ def remove(
         deleted = _delete_unfinished(storage)
         indexes = targets.check_gone(storage, rewritten)
     return Removal(keys=whole, rewritten=rewritten, indexes=indexes, deleted=deleted)
+
+
+def _refuse_links(storage: LocalStorage) -> None:
+    """Raise RemovalError where damaged files, stored results or staging files would be deleted behind a symbolic
+    link."""
+    for folder in (DAMAGED_FOLDER, RESULTS_FOLDER, STAGING_FOLDER):
+        if (storage.root / folder).is_symlink():
+            raise RemovalError(
+                f"{storage.root / folder} is a symbolic link: files in it would be deleted that may be of something "
+                "else. Delete the link, and what it leads to if that is of this dataset. Nothing was removed"
+            )
 
 
 def _removable_key(dataset: Dataset, beginning: str) -> str:

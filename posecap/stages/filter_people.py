@@ -146,7 +146,7 @@ class FilterPeople(Stage):
         (nobody who is present enough moves enough).
 
     Raises:
-        ValueError: ``people`` is below 1, or a share is not in [0, 1].
+        ValueError: ``people`` is below 1, a share is not in [0, 1], or another threshold is below 0.
     """
 
     name: ClassVar[str] = "filter_people"
@@ -169,6 +169,9 @@ class FilterPeople(Stage):
         for share in ("joint_score", "confident_joints_share", "person_presence", "confident_frames_share"):
             if not 0 <= getattr(self, share) <= 1:
                 raise ValueError(f"filter_people: {share} is {getattr(self, share)}; it lies between 0 and 1")
+        for least in ("fewest_frames", "shortest_seconds", "motion"):
+            if getattr(self, least) < 0:
+                raise ValueError(f"filter_people: {least} is {getattr(self, least)}; 0 leaves nothing out, so no less")
 
     def __call__(self, item: PosedClip) -> Iterator[PosedClip]:
         self._reject_short(item)

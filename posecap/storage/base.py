@@ -251,6 +251,15 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def check_unlocked(self) -> None:
+        """See that no process changes the dataset at this moment. Nothing is written, so that it works where that is
+        not allowed; a process may begin right after.
+
+        Raises:
+            DatasetLockedError: one does.
+        """
+
+    @abstractmethod
     def now(self) -> float:
         """The time by the clock that :attr:`StoredFile.modified` is measured with."""
 
@@ -393,28 +402,40 @@ class LocalStorage(Storage):
         import fcntl  # only what changes a dataset locks: they are read where there is no such module, too
 
         with self._lock_file() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise DatasetLockedError(
-                    f"{self.root} is being built by process {holder}: wait for it or stop it; a build may also go to "
-                    "another --output"
-                ) from error
+            self._flock(file, fcntl.LOCK_EX)
             file.seek(0)
             file.truncate()
             file.write(str(os.getpid()))
             file.flush()
             yield _Held()
 
-    def _lock_file(self) -> TextIO:
+    def check_unlocked(self) -> None:
+        import fcntl
+
+        with contextlib.suppress(FileNotFoundError), self._lock_file("r") as file:  # without it nobody has ever built
+            self._flock(file, fcntl.LOCK_SH)
+
+    def _flock(self, file: TextIO, kind: int) -> None:
+        """Take the kernel's lock of the lock file; DatasetLockedError where another process has it."""
+        import fcntl
+
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise DatasetLockedError(
+                f"{self.root} is being built by process {holder}: wait for it or stop it; a build may also go to "
+                "another --output"
+            ) from error
+
+    def _lock_file(self, mode: Literal["a+", "r"] = "a+") -> TextIO:
         def opener(path: str, flags: int) -> int:
             return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
         path = self.root / _LOCK
         try:
-            return open(path, "a+", opener=opener)
+            return open(path, mode, opener=opener)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise

@@ -15,7 +15,8 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,19 @@ def lease(storage: RemoteStorage) -> Iterator[Lease]:
         thread.join(timeout=1.0)
 
 
+def check_unleased(storage: RemoteStorage) -> None:
+    """See that no process holds the dataset's lease. Nothing is written: the time is this machine's own.
+
+    Raises:
+        DatasetLockedError: one does, and was heard of in the last minute.
+        StorageError: the store fails.
+    """
+    found = _leases(storage)
+    latest = _read(storage, max(found)) if found else None
+    if latest is not None and latest.get("state") != "released" and not _is_gone(latest):
+        _refuse_if_alive(storage, latest, found[max(found)], now=time.time)
+
+
 def _take(storage: RemoteStorage) -> Lease:
     """Create the lease with the next number, if the last one was released or its holder died; remove the others.
 
@@ -129,7 +143,7 @@ def _take(storage: RemoteStorage) -> Lease:
             if latest is None:
                 continue  # removed since it was listed
             if latest.get("state") != "released" and not _is_gone(latest):
-                _refuse_if_alive(storage, latest, found[last])
+                _refuse_if_alive(storage, latest, found[last], now=storage.now)
         try:
             storage.create(_name(last + 1), _document(holder, "held"))
         except FileExistsError:
@@ -139,10 +153,12 @@ def _take(storage: RemoteStorage) -> Lease:
     raise DatasetLockedError(f"{storage.location}: several processes are trying to lock it; try again in a moment")
 
 
-def _refuse_if_alive(storage: RemoteStorage, latest: dict[str, Any], modified: float | None) -> None:
+def _refuse_if_alive(
+    storage: RemoteStorage, latest: dict[str, Any], modified: float | None, *, now: Callable[[], float]
+) -> None:
     """Raises DatasetLockedError unless the lease has run out. ``modified`` is when it was last written; None where the
     store does not tell: then it never runs out."""
-    age = None if modified is None else storage.now() - modified
+    age = None if modified is None else now() - modified
     if age is not None and age > DEAD_AFTER_SECONDS:
         return
     process = latest.get("process") or "another process"

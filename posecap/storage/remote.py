@@ -301,6 +301,11 @@ class RemoteStorage(Storage):
 
         return lease(self)
 
+    def check_unlocked(self) -> None:
+        from posecap.storage.lease import check_unleased
+
+        check_unleased(self)
+
     def now(self) -> float:
         name = f"{LOCK_FOLDER}/clock-{secrets.token_hex(8)}"
         self.write(name, b"")

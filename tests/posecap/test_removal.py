@@ -86,16 +86,17 @@ def test_what_is_left_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         remove(tmp_path, [key], reason="asked")
 
 
-def test_files_behind_a_link_are_not_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["damaged", "results", ".staging"])
+def test_files_behind_a_link_are_not_deleted(tmp_path: Path, folder: str) -> None:
     root, other = tmp_path / "dataset", tmp_path / "other"
     key = built.build(root)[FIRST][0].key
     other.mkdir()
     (other / "photo.jpg").write_bytes(b"mine")
-    (root / "damaged").symlink_to(other)
-    with pytest.raises(RemovalError, match=r"damaged is a symbolic link: .*\. Nothing was removed"):
+    (root / folder).symlink_to(other)
+    with pytest.raises(RemovalError, match=rf"{folder} is a symbolic link: .*\. Nothing was removed"):
         remove(root, [key], reason="asked")
     assert (other / "photo.jpg").read_bytes() == b"mine"
-    (root / "damaged").unlink()
+    (root / folder).unlink()
     assert remove(root, [key], reason="asked").keys == (key,)
 
 

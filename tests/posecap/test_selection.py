@@ -81,6 +81,9 @@ def test_joints_of_another_model_are_counted_as_they_are(built: Path, tmp_path: 
     [
         ("motion", "write NAME=VALUE"),
         ("persn_presence=1", "did you mean 'person_presence'?"),
+        ("motion=-0.1", "filter_people: motion is -0.1; 0 leaves nothing out, so no less"),
+        ("shortest_seconds=-1e-3", "shortest_seconds is -0.001"),
+        ("fewest_frames=-1", "fewest_frames is -1"),
         ("joint_score=0.1", "several stages have it; .*filter_people.joint_score"),
         ("filter_people.persn=1", "there are 'people'"),
         ("people=0", "keep at least one"),
