@@ -89,7 +89,7 @@ from posecap.storage import (
     open_storage,
 )
 from posecap.terminal import ALARM, COMPLETE, PARTIAL, count_text
-from posecap.types import PartName, Row, StagedSample, StoredRow
+from posecap.types import KeepIntermediates, PartName, Row, StagedSample, StoredRow
 from posecap.uris import public_uri
 from posecap.visualization.contact_sheet import write_preview
 
@@ -127,6 +127,7 @@ class Options:
         poison_after: a row on which a worker dies this many times, over all runs until it has an outcome, is
             quarantined.
         progress: how progress is shown, on stderr.
+        keep_intermediates: what is stored to go on from, in place of what the manifest says; None for that.
         metrics_file: where metrics are written in Prometheus' text format (:class:`posecap.metrics.TextFile`); None for
             nowhere. With the runner ``ray`` they go to Ray as well.
 
@@ -142,6 +143,7 @@ class Options:
     row_seconds: float = 3600.0
     poison_after: int = 3
     progress: Shape = "auto"
+    keep_intermediates: KeepIntermediates | None = None
     metrics_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -220,6 +222,7 @@ def build(
     """
     options = options or Options()
     manifest = read_manifest(manifest_path)
+    manifest = replace(manifest, keep_intermediates=options.keep_intermediates or manifest.keep_intermediates)
     pipeline = pipeline_of(manifest)
     check_installed([*pipeline.stages, *_extra_stages(pipeline)])
     storage = output_storage(output, manifest)
@@ -244,7 +247,7 @@ def build(
                 keep_stored_rows(ledger, storage, perception, built=current)
                 keep_staged_rows(ledger, perception, fingerprint=pipeline.fingerprint())
             plan = _adopt(plan, storage, change)
-            write_manifest_path(storage, manifest)
+            write_manifest_path(storage, manifest, keep=options.keep_intermediates)
             _fill_ledger(ledger, storage, change)
             todo = [part for part in plan.parts() if part.name not in current]
             retried = [
@@ -542,7 +545,12 @@ class _Build:
         )
         entries = tuple(entry for entry in found if entry is not None)
         results = ResultsList(
-            perception.chains, perception.vectors, entries, texts=perception.texts, mp4=perception.mp4
+            perception.chains,
+            perception.vectors,
+            entries,
+            texts=perception.texts,
+            mp4=perception.mp4,
+            captioners=perception.captioners if self.manifest.keep_intermediates == "all" else (),
         ).without(tombstones.sources, removed)
         return results if results.entries else None
 

@@ -1,12 +1,13 @@
 """Removes what nothing refers to from a dataset's folder or bucket: for ``posecap gc``.
 
-All of it is found under the dataset's lock, so that no build is under way whose files it could be. There are the kinds
+All of it is found under the dataset's lock, so that no build is under way whose files it could be; a mere list is made
+where nothing can be written, too. There are the kinds
 
 * ``staged``: files of builds that were stopped (:mod:`posecap.staging`) which the ledger on this machine does not name,
   and those that it names once they are old: the rows in them are done again by a build that would have taken them;
 * ``unfinished``: files of parts that were being written, which no reader sees;
 * ``results``: stored results of parts that are neither built nor planned; and of all parts, where the manifest says
-  ``keep_intermediates: none``;
+  ``keep_intermediates: none``, or the last build was told so in its place;
 * ``moved aside``: what ``posecap verify --repair`` moved into the folder ``damaged``, once it is old.
 
 Tars, columns, indexes and sidecars are never removed, also where they belong to no part: ``posecap verify`` names them.
@@ -15,13 +16,13 @@ Folders that are symbolic links are passed over, as the files in them may be of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from posecap.finalize import read_manifest_path
+from posecap.finalize import read_keep_intermediates
 from posecap.ledger import LEDGER_FILE, OWN_OF_ADD
-from posecap.manifest.manifest_file import ManifestError, read_manifest
 from posecap.open_rows import staged_by
 from posecap.plan_store import stored_plan, work_folder
 from posecap.shards import ShardError, committed
@@ -65,7 +66,7 @@ def collect_garbage(
 
     Args:
         old_seconds: age of what is old; 0 for everything.
-        mode: ``list`` removes nothing.
+        mode: ``list`` removes and writes nothing, and looks at the lock without taking it.
 
     Raises:
         ShardError: it is no dataset; nothing was removed.
@@ -76,21 +77,28 @@ def collect_garbage(
     storage = open_storage(location)
     if not is_dataset(storage):
         raise ShardError(not_a_dataset(storage))
+    if mode == "list":
+        storage.check_unlocked()
+        return _garbage(storage, old_seconds, now=time.time())
     with storage.lock() as lock:
-        found = sorted(_garbage(storage, old_seconds), key=lambda one: (one.kind, one.name))
-        if mode == "remove":
-            lock.check()
-            storage.discard([one.name for one in found])
-            if isinstance(storage, RemoteStorage):
-                storage.remove_unfinished_uploads()
-            if isinstance(storage, LocalStorage):
-                _remove_empty_folders(storage)
+        found = _garbage(storage, old_seconds, now=storage.now())
+        lock.check()
+        storage.discard([one.name for one in found])
+        if isinstance(storage, RemoteStorage):
+            storage.remove_unfinished_uploads()
+        if isinstance(storage, LocalStorage):
+            _remove_empty_folders(storage)
     return found
 
 
-def _garbage(storage: Storage, old_seconds: float) -> Iterator[Garbage]:
-    """Files that can go."""
-    now, needed, of_parts = storage.now(), _needed_by_next_build(storage), _parts_with_results(storage)
+def _garbage(storage: Storage, old_seconds: float, *, now: float) -> list[Garbage]:
+    """Files that can go, sorted. ``now`` is by the clock of disk or store, or nearly so where that takes writing."""
+    return sorted(_each_that_can_go(storage, old_seconds, now), key=lambda one: (one.kind, one.name))
+
+
+def _each_that_can_go(storage: Storage, old_seconds: float, now: float) -> Iterator[Garbage]:
+    """The files of :func:`_garbage`, folder by folder."""
+    needed, of_parts = _needed_by_next_build(storage), _parts_with_results(storage)
 
     def is_old(file: StoredFile, seconds: float) -> bool:
         """Whether it was written so long ago, or at a time that the store does not tell."""
@@ -144,13 +152,9 @@ def _needed_by_next_build(storage: Storage) -> frozenset[str] | None:
 
 def _parts_with_results(storage: Storage) -> set[PartName]:
     """Parts whose stored results a later build may use: those that are built or planned; none where the dataset's
-    manifest keeps no results."""
-    path = read_manifest_path(storage)
-    try:
-        if path is not None and read_manifest(path).keep_intermediates == "none":
-            return set()
-    except ManifestError:
-        pass  # it is being edited
+    manifest, or the last build's option, keeps no results."""
+    if read_keep_intermediates(storage) == "none":
+        return set()
     plan = stored_plan(storage)
     return {*committed(storage), *(() if plan is None else (part.name for part in plan.parts()))}
 

@@ -10,13 +10,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, get_args
 
 from posecap import legacy
 from posecap.files import scratch_folder, unused_path
 from posecap.leakage import audit_recorded
 from posecap.ledger import Ledger
-from posecap.manifest.manifest_file import Manifest
+from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import LabelStats, StageOrder, StageStats
 from posecap.pipeline import Pipeline
 from posecap.plan import Plan
@@ -30,6 +30,7 @@ from posecap.shards.extra import read_extra_list
 from posecap.shards.paths import DATASET_LIST, MAX_DOCUMENT_BYTES
 from posecap.shards.sidecar import is_listed
 from posecap.storage import Location, open_storage
+from posecap.types import KeepIntermediates
 from posecap.visualization.contact_sheet import CONTACT_SHEET, Choice, view_sheet
 
 LEDGER_EXPORT = "ledger.parquet"
@@ -128,12 +129,30 @@ def mark_unfinished(location: Location) -> None:
     open_storage(location).remove(REPORT_FILE)
 
 
-def write_manifest_path(location: Location, manifest: Manifest) -> None:
+def write_manifest_path(location: Location, manifest: Manifest, *, keep: KeepIntermediates | None = None) -> None:
     """Record the manifest's path, by which ``posecap view`` finds the videos. The file is not part of a release: of a
     remote dataset it lies on this machine.
+
+    Args:
+        keep: what the build stores in place of what the manifest says; None where it does as that says.
     """
     path = work_folder(location) / _MANIFEST_PATH_FILE
-    path.write_text(json.dumps({"manifest": str(manifest.path.absolute())}))
+    record = {"manifest": str(manifest.path.absolute())}
+    path.write_text(json.dumps(record if keep is None else {**record, "keep_intermediates": keep}))
+
+
+def read_keep_intermediates(location: Location) -> KeepIntermediates | None:
+    """What of its rows is stored beside a dataset: what its last build was told to, else what its manifest says; None
+    where that cannot be read, as while it is edited.
+    """
+    try:
+        record = json.loads((work_folder(location) / _MANIFEST_PATH_FILE).read_text())
+        told = record.get("keep_intermediates")
+        return (
+            told if told in get_args(KeepIntermediates) else read_manifest(Path(record["manifest"])).keep_intermediates
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def read_manifest_path(location: Location) -> Path | None:

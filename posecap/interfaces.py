@@ -295,3 +295,14 @@ class Captioner(Named, Protocol):
             TransientError: ``out_of_memory`` and other failures that may pass.
         """
         ...
+
+
+@runtime_checkable
+class SelectiveCaptioner(Captioner, Protocol):
+    """A captioner that says what of a clip it looks at beside the frames, so that an update with
+    ``keep_intermediates: all`` asks it again only where that has changed. Any other is asked again about every clip of
+    which the row's text, the people who were kept, or their joints have changed."""
+
+    def inputs(self, clip: SkeletonClip) -> Sequence[str | float]:
+        """What shapes the sentences, beside the clip's frames and their times, and this captioner itself."""
+        ...

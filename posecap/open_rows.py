@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from time import monotonic, time
 from typing import Any
 
-from posecap.ledger import Ledger
+from posecap.ledger import Ledger, reading
 from posecap.outcomes import RowOutcome, RowResult, Tally
 from posecap.pipeline import Perception
 from posecap.plan import PlannedPart, part_fingerprint
@@ -74,7 +74,8 @@ class OpenRows:
         self.replayed = 0
         ledger.record_open_rows(None)
         if perception is not None:
-            made_with = {"chains": dict(perception.chains), "vectors": perception.vectors}
+            made_with: dict[str, Any] = {"chains": dict(perception.chains), "vectors": perception.vectors}
+            made_with["captioners"] = perception.captioners
             ledger.record_pipeline(staging.fingerprint, json.dumps(made_with))
 
     def known(self, row: Row) -> RowResult | None:
@@ -128,6 +129,7 @@ class OpenRows:
             vectors=of_file["vectors"],
             texts=None if texts is None else (texts[0], texts[1]),
             mp4s=tuple((start, end, FileRange(*at)) for start, end, at in written.get("mp4s", ())),
+            captioners=tuple(of_file.get("captioners", ())),
         )
 
     def done(self, row: RowResult) -> None:
@@ -233,7 +235,7 @@ def keep_stored_rows(
                 records[entry.digest] = json.dumps({"ended": entry.ended})
         if records:
             made_with: dict[str, Any] = {"chains": dict(kept.chains), "vectors": kept.vectors}
-            made_with["files"] = sorted(samples.files)
+            made_with |= {"captioners": kept.captioners, "files": sorted(samples.files)}
             if samples.texts is not None:
                 made_with["columns"] = samples.texts
             ledger.record_stored_rows([(kept.file, json.dumps(made_with), records)])
@@ -291,7 +293,7 @@ def staged_by(path: Path) -> frozenset[str]:
     """:func:`staged_files` of the ledger at ``path``; none where there is no ledger."""
     if not path.is_file():
         return frozenset()
-    with Ledger(path) as ledger:
+    with reading(path) as ledger:
         return staged_files(ledger)
 
 

@@ -23,7 +23,19 @@ from posecap.outcomes import LABELLED
 from posecap.shards.extra import MemberName
 from posecap.stage import Engine, Resources, Stage, check_words, configuration, engines_of
 from posecap.stages.filter_clips import FilterClips
-from posecap.types import Addition, Clip, CutVideo, EmbeddedClip, PosedClip, Row, Sample, SkeletonClip, TrackedClip
+from posecap.types import (
+    Addition,
+    CaptionedClip,
+    Clip,
+    CutVideo,
+    EmbeddedClip,
+    KeepIntermediates,
+    PosedClip,
+    Row,
+    Sample,
+    SkeletonClip,
+    TrackedClip,
+)
 
 if TYPE_CHECKING:
     from posecap.staging import Staging
@@ -44,6 +56,8 @@ class Perception:
         vectors: hash of all that shapes a clip's video vector; empty where none is stored.
         texts, mp4: of all that shapes the vector of a sentence, and the stored video of a span of the row's video,
             which are taken from samples of the part that is replaced; empty where nothing is to be had.
+        captioners: of each captioner, of all that shapes its sentences beside people and row
+            (:class:`posecap.types.Sentences`).
     """
 
     chains: Mapping[str, str]
@@ -51,6 +65,7 @@ class Perception:
     vectors: str = ""
     texts: str = ""
     mp4: str = ""
+    captioners: tuple[str, ...] = ()
 
     def deepest(self, chains: Mapping[str, str]) -> str | None:
         """The last stage whose result, stored with these chains, is that of this pipeline; None if there is none."""
@@ -63,12 +78,12 @@ class Storing:
 
     Args:
         before: the stages of earlier segments, with which it fetches a row's video where it needs frames after all.
-        keep: whether it stores anything.
+        keep: what it stores: what stages perceive, sentences of captioners as well, or nothing.
     """
 
     perception: Perception
     before: tuple[Stage, ...] = ()
-    keep: Literal["perception", "none"] = "perception"
+    keep: KeepIntermediates = "perception"
 
 
 @dataclass(frozen=True)
@@ -256,7 +271,15 @@ class Pipeline:
         texts = self._hash_of_engine(embedding, "text", {})
         packing = [one for one in self.stages if one.gives is Sample and getattr(one, "store_video", "none") == "clip"]
         mp4 = self._hash_of_engine(packing, "encoder", {"frames": frames})
-        return Perception(chains, tuple(self.stages[i].name for i in stored), vectors, texts, mp4)
+        captioning = [one for one in self.stages if one.gives is CaptionedClip and one.takes is not CaptionedClip]
+        engines = getattr(captioning[0], "captioners", ()) if len(captioning) == 1 else ()
+        captioners = tuple(self._hash_of_captioner(one, frames) for one in engines)
+        return Perception(chains, tuple(self.stages[i].name for i in stored), vectors, texts, mp4, captioners)
+
+    def _hash_of_captioner(self, captioner: Engine, frames: str) -> str:
+        """SHA-256 over a captioner and the chain of the frames that it is given."""
+        lineage = self._lineage_of((captioner, *engines_of(captioner)))
+        return digest({"frames": frames, "captioner": configuration(captioner), "lineage": lineage})
 
     def _hash_of_engine(self, stages: Sequence[Stage], field: str, more: Mapping[str, str]) -> str:
         """SHA-256 over an engine and ``more``, which shapes what it is given. Empty where there is not a single stage,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from os import PathLike
@@ -24,15 +25,16 @@ from rich.table import Table
 from posecap.build import Change, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
-from posecap.ledger import LEDGER_FILE, Ledger
+from posecap.ledger import LEDGER_FILE, reading
 from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, StoreVideo, is_url
 from posecap.manifest.tables import unread_columns
 from posecap.outcomes import StageOrder, StageStats, largest_first
 from posecap.pipeline import Perception, Pipeline
 from posecap.plan import ASSUMED_FPS, ASSUMED_SECONDS, Plan, PlannedRow, estimate
-from posecap.plan_store import output_storage, work_folder
+from posecap.plan_store import output_storage, stored_plan, work_folder
 from posecap.run.local import cores
+from posecap.selection import share_to_describe
 from posecap.shards import ShardError, committed, read_sidecar
 from posecap.shards.results import ResultsList, read_results_list
 from posecap.shards.sidecar import outcomes_of
@@ -61,6 +63,9 @@ choices: some seconds of looking."""
 MOST_PROBED = 500
 """Most files whose duration is read, evenly over the rows that name no end; the others count as their mean. As many are
 read again, evenly over the rows that name an end, since that may lie beyond the video's."""
+MOST_DESCRIBED = 2_000
+"""Rows, about, whose stored results are read to tell about which clips captioners would be asked, evenly over all. Our
+choice: some seconds."""
 SECONDS_PER_FRAME = 0.03
 """Of one core, assumed for pipelines without a GPU. The default takes half of it for one person who fills the picture,
 and three times as much for five small people (docs/results/people.md)."""
@@ -411,42 +416,56 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
     """
     perception, order = pipeline.perception(), StageOrder.of(pipeline.stages)
     names = [stage.name for stage in pipeline.stages]
+    captioning = next((one.name for one in pipeline.stages if isinstance(one, WriteCaptions) and one.captioners), None)
     found = {name: StageForecast(stage=name) for name in names}
+    plan = stored_plan(storage) if captioning is not None else None
+    planned = {part.name: part for part in plan.parts()} if plan is not None else {}
+    most_rows = max(1, MOST_DESCRIBED // max(1, len(change.changed) + len(change.gone)))
     for part in (*change.changed, *change.gone):
         try:
             stored = read_results_list(storage, part)
             outcomes = outcomes_of(part, read_sidecar(storage, part).get("rows"))
         except ShardError:
             continue
-        after, frames_for = None, ""
+        after, frames_for, described = None, "", 1.0
         if stored is not None and perception is not None:
             after = perception.deepest(stored.chains)
             frames_for = _wants_frames(pipeline, perception, after, stored)
+            if plan is not None and part in planned:
+                rows = {one.row.row_id: one.row for one in plan.rows(planned[part])}
+                with suppress(ShardError):
+                    described = share_to_describe(storage, pipeline, stored, rows, most_rows=most_rows)
         used = names.index(after) if after is not None else -1
         entered = {line.stage: line.entered for line in StageStats.of(order, outcomes).lines()}
         for number, name in enumerate(names):
             one, count = found[name], entered.get(name, 0)
             decodes = perception is not None and number <= names.index(perception.stages[0])
-            if number > used:
-                one.again += count
-                one.why = one.why or _why_again(name, number, used, names, change.reasons)
+            share, why = 0.0, ""
+            if name == captioning and described < 1:
+                share, why = (
+                    described,
+                    "captioners are asked about clips that changed for them; of the others all is stored",
+                )
+            elif number > used:
+                share, why = 1.0, _why_again(name, number, used, names, change.reasons)
             elif decodes and frames_for:
-                one.again += count
-                one.why = one.why or f"{frames_for} looks at frames"
-            else:
-                one.reused += count
+                share, why = 1.0, f"{frames_for} looks at frames"
+            elif decodes and captioning is not None and described > 0:
+                share, why = described, f"{captioning} looks at frames"
+            again = math.ceil(share * count)
+            one.again += again
+            one.reused += count - again
+            one.why = one.why or why
     _add_seconds(storage, order, found)
     return list(found.values())
 
 
 def _wants_frames(pipeline: Pipeline, perception: Perception, after: str | None, stored: ResultsList) -> str:
-    """The first stage behind ``after`` that looks at frames of every clip; empty where none does."""
+    """The first stage behind ``after``, captioners aside, that looks at frames of every clip; empty where none does."""
     stages = perception.stages
     later = stages[stages.index(after) + 1 :] if after is not None else stages[1:]
     wanting = list(later)
     for stage in pipeline.stages:
-        if isinstance(stage, WriteCaptions) and stage.captioners:
-            wanting.append(stage.name)
         if isinstance(stage, Embed) and stored.vectors != perception.vectors:
             wanting.append(stage.name)
         if isinstance(stage, Pack) and stage.store_video == "clip" and stored.mp4 != perception.mp4:
@@ -476,7 +495,7 @@ def _add_seconds(storage: Storage, order: StageOrder, found: Mapping[str, StageF
     path = work_folder(storage) / LEDGER_FILE
     if not path.is_file():
         return
-    with Ledger(path) as ledger:
+    with reading(path) as ledger:
         seconds, _ = ledger.seconds()
         entered = {line.stage: line.entered for line in StageStats.of(order, ledger.outcomes()).lines()}
     for name, one in found.items():
@@ -507,7 +526,7 @@ def _seconds_per_frame(storage: Storage, pipeline: Pipeline) -> tuple[float | No
     """Worker seconds of a frame, or None if nothing is known, and whether they are from an earlier run."""
     path = work_folder(storage) / LEDGER_FILE
     if path.is_file():
-        with Ledger(path) as ledger:
+        with reading(path) as ledger:
             stage_seconds, frames = ledger.seconds()
         if frames:
             return sum(stage_seconds.values()) / frames, True

@@ -28,9 +28,17 @@ from posecap.run.execute import execute
 from posecap.run.replay import RowFrames, stored_clip
 from posecap.shards import read_sidecar
 from posecap.shards.paths import RESULTS_FOLDER, results_part
-from posecap.shards.results import ResultsEntry, RowResults, StoredClip, decode_results, read_results_list
+from posecap.shards.results import (
+    ResultsEntry,
+    ResultsList,
+    RowResults,
+    StoredClip,
+    decode_results,
+    read_results_list,
+)
 from posecap.shards.sidecar import outcomes_of
 from posecap.stage import Stage, engines_of
+from posecap.stages.caption import WriteCaptions, inputs_of
 from posecap.storage import Location, Storage, open_storage
 from posecap.terminal import nearest
 from posecap.types import Floats, PosedClip, Row, Span
@@ -327,6 +335,50 @@ def select(location: Location, pipeline: Pipeline, *, most_rows: int = 10_000) -
                 ended = {clip.clip_id: clip for clip in outcome.clips if clip.clip_id is not None}
                 _select_row(stages, row, results, ended, found)
     return found
+
+
+def share_to_describe(
+    storage: Storage, pipeline: Pipeline, stored: ResultsList, rows: Mapping[str, Row], *, most_rows: int
+) -> float:
+    """Share of a part's clips, of those that come to its captioners, about which one of them would be asked in an
+    update, 0 to 1, since what it looks at has changed or was not stored. 1 where that cannot be told, as where the
+    joints are found anew.
+
+    Args:
+        stored: the list of the part's results.
+        rows: by their id; others are passed over.
+        most_rows: to look at, evenly over all.
+
+    Raises:
+        ShardError: stored results are damaged.
+    """
+    perception = pipeline.perception()
+    captioning = next((one for one in pipeline.stages if isinstance(one, WriteCaptions)), None)
+    if perception is None or captioning is None or perception.deepest(stored.chains) != perception.stages[-1]:
+        return 1.0
+    if not {*perception.captioners} <= {*stored.captioners}:
+        return 1.0
+    names = [stage.name for stage in pipeline.stages]
+    places = [stored.captioners.index(one) for one in perception.captioners]
+    between = pipeline.stages[names.index(perception.stages[-1]) + 1 : names.index(captioning.name)]
+    entries = [one for one in stored.entries if one.results is not None and one.row_id in rows]
+    count, reached, written = min(most_rows, len(entries)), 0, 0
+    chosen = [entries[number * len(entries) // count] for number in range(count)]
+    for entry, results in _read(storage, chosen):
+        frames = RowFrames(rows[entry.row_id], ())
+        clips = () if results is None else (one for one in results.entries if isinstance(one, StoredClip))
+        for number, clip in enumerate(clips):
+            if results is None or clip.lost is not None or clip.joints_MTJ3 is None:
+                continue
+            done = execute(between, stored_clip(clip, number, results, frames))
+            if frames.stale:
+                return 1.0
+            for skeleton in done.outputs:
+                known = [clip.sentences.get(place) for place in places]
+                inputs = [inputs_of(captioner, skeleton) for captioner in captioning.captioners]
+                reached += 1
+                written += [one and one.inputs for one in known] != inputs
+    return written / reached if reached else 1.0
 
 
 def _evenly(parts: Sequence[Any], rows: Sequence[int], most_rows: int) -> list[Any]:

@@ -239,6 +239,18 @@ class Picture:
     jpeg: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """What a captioner wrote about a clip, as it wrote it.
+
+    ``inputs`` is a hash of what of the clip, beside its frames, shapes the ``texts``
+    (:func:`posecap.stages.caption.inputs_of`).
+    """
+
+    inputs: str
+    texts: tuple[str, ...]
+
+
 ClipT = TypeVar("ClipT", bound="Clip")
 
 
@@ -254,7 +266,9 @@ class Clip:
     ``deinterlaced_frames`` counts the frames of which one field is shown, ``damaged_frames`` those that were left out.
     ``signature`` is what :func:`posecap.signatures.make_signature` makes of the frames, empty where no stage did.
     ``video_vector`` is that of the pipeline's own model where an earlier build has computed it; ``text_vectors`` are
-    those of sentences, and ``video_mp4`` is the clip's frames as the pipeline's encoder stores them.
+    those of sentences, ``video_mp4`` is the clip's frames as the pipeline's encoder stores them, and ``sentences`` are
+    those of captioners, by their position among the pipeline's; of a :class:`CaptionedClip`, those of which captions
+    were made.
 
     Of a clip that goes on from stored results, ``frames_THW3`` has dtype, shape and frames of such an array, and
     decodes the video once frames are asked for (:class:`posecap.run.replay.LazyFrames`). What needs an array for more
@@ -274,6 +288,7 @@ class Clip:
     video_vector: VideoVector | None = field(default=None, repr=False)
     text_vectors: Mapping[str, Floats] = field(default_factory=dict, repr=False)
     video_mp4: bytes | None = field(default=None, repr=False)
+    sentences: Mapping[int, Sentences] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         kind = type(self).__name__
@@ -519,6 +534,11 @@ class StagedResults:
     source_id: str
 
 
+KeepIntermediates = Literal["all", "perception", "none"]
+"""What of a row a build stores, so that a later one can go on from it (:mod:`posecap.shards.results`): ``perception``,
+what the stages that look at frames find; ``all``, sentences of captioners as well; or nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRow:
     """A row of which an earlier build's results can be used.
@@ -526,7 +546,8 @@ class StoredRow:
     ``after`` names the stage behind which it goes on. ``vectors`` is the hash of all that shaped the video vectors
     among the results (:attr:`posecap.pipeline.Perception.vectors`). ``texts`` is a columns file with vectors of
     sentences as the pipeline makes them, and its SHA-256; None where there is none. ``mp4s`` are the starts and ends,
-    in seconds, of clips with stored video as the pipeline makes it, and where that lies.
+    in seconds, of clips with stored video as the pipeline makes it, and where that lies. ``captioners`` are the hashes
+    of those whose sentences are among the results, in order (:attr:`posecap.pipeline.Perception.captioners`).
     """
 
     row: Row
@@ -535,3 +556,4 @@ class StoredRow:
     vectors: str = ""
     texts: tuple[str, str] | None = None
     mp4s: tuple[tuple[float, float, FileRange], ...] = ()
+    captioners: tuple[str, ...] = ()

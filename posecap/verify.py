@@ -410,7 +410,7 @@ class _Verifier:
             check = _PartCheck(root, part, document, damaged, self.tolerance_seconds)
             for found in check.run():
                 yield _problem(part, *found)
-        yield from self._results(part, document.get("results"))
+        yield from self._results(part, document)
         self.samples += check.samples
         self.owners.append(part)
         self.keys.append(pa.array(check.keys, pa.string()))
@@ -425,9 +425,13 @@ class _Verifier:
                 what = f"{TOMBSTONES} names the beginning {begins!r} of its key only, so it was not removed"
                 yield Problem(index_path(part), what, f"run `posecap remove {begins}` again", key)
 
-    def _results(self, part: PartName, entry: Mapping[str, Any] | None) -> Iterator[Problem]:
-        """Problems of a part's stored results; a copy of a dataset need not have them."""
-        name = results_path(part)
+    def _results(self, part: PartName, document: Mapping[str, Any]) -> Iterator[Problem]:
+        """Problems of a part's stored results; a copy of a dataset need not have them.
+
+        Args:
+            document: the part's sidecar.
+        """
+        name, entry = results_path(part), document.get("results")
         if entry is None or self.storage.size(name) is None:
             return
         self.named.add(name)
@@ -437,10 +441,15 @@ class _Verifier:
             yield Problem(name, what, "delete it: samples are in other files, and an update takes the videos instead")
             return
         results = read_results_list(self.storage, part)
-        for source in sorted({one.results.source_id for one in results.entries if one.results} if results else ()):
-            if source in self.tombstones.sources:
-                what = f"holds results of the video {source}, which was removed"
-                yield Problem(name, what, f"run `posecap remove --source {source}` again")
+        stored = {one.row_id: one.results.source_id for one in results.entries if one.results} if results else {}
+        for source in sorted({*stored.values()} & self.tombstones.sources.keys()):
+            what = f"holds results of the video {source}, which was removed"
+            yield Problem(name, what, f"run `posecap remove --source {source}` again")
+        for row in outcomes_of(part, document.get("rows")):
+            for clip in row.clips:
+                if clip.clip_id in self.tombstones.keys and row.row_id in stored:
+                    what = f"holds results of the row {row.row_id}, of which a clip was removed"
+                    yield Problem(name, what, f"run `posecap remove {clip.clip_id}` again", clip.clip_id)
 
     def _sidecar(self, part: PartName) -> dict[str, Any] | Problem:
         """A part's sidecar, or why it cannot be read."""

@@ -137,6 +137,27 @@ class Letters(Engine):
 
 
 @dataclass(frozen=True)
+class Words(Engine):
+    # Says how bright the frames are, and how many people there are where it looks at them.
+    name: ClassVar[str] = "words"
+    word: str = "bright"
+    longest: int = 100
+
+    def write(self, clip):
+        did("write")
+        return [f"{self.word} {clip.frames_THW3[:3].mean():.1f} with {clip.tracks.people}"[: self.longest]]
+
+
+@dataclass(frozen=True)
+class WordsOfPeople(Words):
+    # Says itself that it looks at nothing of a clip but how many people there are.
+    name: ClassVar[str] = "words-of-people"
+
+    def inputs(self, clip):
+        return [clip.tracks.people]
+
+
+@dataclass(frozen=True)
 class Bytes(Engine):
     # No video, but as large as one and made of all its frames.
     name: ClassVar[str] = "bytes"

@@ -40,7 +40,8 @@ expected, 130 interrupted
 """
 _SELECT_MORE = """\
 Nothing is built or changed. Settings are those of the stages behind the joints: filters of people and clips, smoothing,
-layout. The dataset must have been built with 'keep_intermediates: perception' in its manifest, which is the default.
+layout. The dataset must have been built with 'keep_intermediates: perception' in its manifest, which is the default, or
+'all'.
 examples:
   posecap select --manifest mine.yaml --set person_presence=0.3 --sheet changed.jpg
   posecap select datasets/mine --set filter_people.motion=0.01 --set people=1
@@ -71,6 +72,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     option("--retry-failed", nargs="?", const="", metavar="REASON,…", help=reasons)
     option("--update", action="store_true", help="rebuild the parts that a changed manifest or pipeline touches")
+    kept = (
+        "what to store so that a later build goes on from it, in place of what the manifest says: what is found in "
+        "frames, or all, sentences of captioners as well, or none"
+    )
+    option("--keep-intermediates", choices=("all", "perception", "none"), help=kept)
     longest = (
         "longest time for one row, in seconds above 0, after which it is stopped (default: 3600); not with --runner "
         "local, whose threads cannot be stopped"
@@ -183,6 +189,7 @@ def _build(options: argparse.Namespace) -> int:
         retry=retry,
         on_change="update" if options.update else "refuse",
         progress="none" if options.quiet else options.progress,
+        keep_intermediates=options.keep_intermediates,
         metrics_file=options.metrics_file,
     )
     if options.row_seconds is not None:

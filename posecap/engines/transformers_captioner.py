@@ -184,10 +184,15 @@ class TransformersCaptioner(Engine):
             for sentence in sentences_of(text, most=self.sentences, prompt=prompt, end=end)
         ]
 
+    def inputs(self, clip: SkeletonClip) -> tuple[int, int, int, int]:
+        """The rectangle of each frame that is shown, (left, top, right, bottom) in working pixels: all that people,
+        whatever their joints, change in the pictures."""
+        return people_region(clip) if self.view == "people" else (0, 0, *frame_size(clip))
+
     def _pictures(self, clip: SkeletonClip) -> list[Image]:
         """What the model is shown of a clip."""
         seen = middle_frames(clip.frame_count, self.frames)
-        left, top, right, bottom = people_region(clip) if self.view == "people" else (0, 0, *frame_size(clip))
+        left, top, right, bottom = self.inputs(clip)
         return [_picture(clip.frames_THW3[t, top:bottom, left:right], self.longest_side) for t in seen]
 
     def _answer(self, questions: Sequence[Question]) -> list[tuple[str, End]]:

@@ -21,7 +21,7 @@ The keys::
     rows_per_part: 1000            # most rows whose clips go into one shard
     bytes_per_part: 2000000000     # most bytes of one shard's clips, as estimated from the rows; see Manifest
     store_video: none              # none, or clip to store the decoded frames as mp4; outranks the pipeline's
-    keep_intermediates: perception # what a later build goes on from without the videos; none to store nothing
+    keep_intermediates: perception # what a later build goes on from without the videos; all: captioners' sentences too
     filter: jitter < 0.02          # optional; clips for which it does not hold are rejected: posecap/shards/where.py
     split: given                   # given by tables, or auto (posecap.manifest.auto_split) with the four keys below
     split_ratios: 0.8/0.1/0.1      # of train, val and test; two numbers are train and test; or train 0.8/dev 0.2
@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -49,6 +49,7 @@ from posecap.builtin import pipeline_path
 from posecap.shards.where import WhereError
 from posecap.stages.filter_clips import FilterClips
 from posecap.terminal import nearest
+from posecap.types import KeepIntermediates
 from posecap.uris import public_text, public_uri
 
 ROW_FIELDS = ("id", "video", "start", "end", "label", "caption", "captions", "split", "license", "source")
@@ -79,8 +80,6 @@ _CONTACT = r"[^@\s]+@[^@\s]+\.[^@\s]+|https?://\S+"
 
 StoreVideo = Literal["none", "clip"]
 """``clip`` stores the frames of each clip as an mp4."""
-KeepIntermediates = Literal["perception", "none"]
-"""``perception`` stores what the stages that look at frames find (:mod:`posecap.shards.results`)."""
 
 
 class ManifestError(ValueError):
@@ -190,7 +189,8 @@ def read_manifest(path: Path) -> Manifest:
         bytes_per_part=keys.whole("bytes_per_part", *BYTES_PER_PART_RANGE, default=0) or None,
         store_video=cast(StoreVideo, keys.word("store_video", ("none", "clip"), default="none")),
         keep_intermediates=cast(
-            KeepIntermediates, keys.word("keep_intermediates", ("perception", "none"), default="perception")
+            KeepIntermediates,
+            keys.word("keep_intermediates", get_args(KeepIntermediates), default="perception"),
         ),
         filter=_filter(keys),
         auto_split=_auto_split(keys),

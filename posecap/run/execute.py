@@ -158,7 +158,7 @@ def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, s
     """
     result = ItemResult()
     take_engine_seconds()  # what was counted before, as while engines loaded, belongs to no item
-    recorder = Recorder(storing.perception) if storing is not None and storing.keep == "perception" else None
+    recorder = None if storing is None or storing.keep == "none" else Recorder(storing.perception, storing.keep)
     if staging is None or not staging.is_visible():
         if isinstance(item, StoredRow):
             raise _StaleRowError
@@ -250,10 +250,17 @@ def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: 
     if at is not None:
         with suppress(ShardError, OSError):  # what cannot be read is made again
             mp4 = bytes(staging.storage.read_range(at.file, at.offset, at.size))
+    sentences = {
+        now: entry.sentences[before]
+        for now, captioner in enumerate(perception.captioners)
+        for before, known in enumerate(item.captioners)
+        if captioner == known and before in entry.sentences
+    }
     return Known(
         video_vector=entry.video_vector if item.vectors == perception.vectors else None,
         text_vectors=sentence_vectors(staging.storage, item.texts),
         video_mp4=mp4,
+        sentences=sentences,
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,14 @@ from posecap.shards.serialization import read_columns, read_facts
 from posecap.stage import Rejected, Stage
 from posecap.storage import Storage
 from posecap.types import (
+    CaptionedClip,
     Clip,
     EmbeddedClip,
     Floats,
     Pixels,
     PosedClip,
     Row,
+    Sentences,
     TrackedClip,
     Video,
     VideoVector,
@@ -50,9 +52,12 @@ class Recorder:
 
     Nothing is stored of a row of which something failed in these stages, since another run may end otherwise, nor where
     one of them did what nothing here knows: gave several clips for one, or other frames.
+
+    ``keep`` says whether sentences of captioners are noted, too.
     """
 
     perception: Perception
+    keep: Literal["all", "perception"] = "perception"
     _source: Video | RowResults | None = None
     _entries: list[StoredClip | ClipOutcome] = field(default_factory=list)
     _failed: bool = False
@@ -86,6 +91,8 @@ class Recorder:
             self._entries[-1] = replace(clip, **changed)
         elif isinstance(output, EmbeddedClip) and not isinstance(item, EmbeddedClip) and self.perception.vectors:
             self._entries[-1] = replace(clip, video_vector=VideoVector(output.video_D, output.video_span))
+        elif isinstance(output, CaptionedClip) and not isinstance(item, CaptionedClip) and self.keep == "all":
+            self._entries[-1] = replace(clip, sentences=output.sentences)
 
     def lost(self, outcome: ClipOutcome, *, whole_clip: bool) -> None:
         """A clip, or a span that became none, ended in a stage; what ends behind the stages that are stored is not
@@ -120,6 +127,8 @@ class Recorder:
             if vectors[0] is not vectors[1]:
                 return False
             if any(getattr(now, name) is not getattr(before, name) for name in ("lost", "tracks", "joints_MTJ3")):
+                return False
+            if now.sentences != before.sentences:
                 return False
         return True
 
@@ -162,8 +171,8 @@ def _without_people(clip: Clip) -> StoredClip:
 
 
 def cut_back(entry: StoredClip | ClipOutcome, after: str, perception: Perception) -> StoredClip | ClipOutcome | None:
-    """An entry as it was when it left the stage ``after``, without its video vector; None for a span that was rejected
-    in a later one."""
+    """An entry as it was when it left the stage ``after``, without its video vector and sentences; None for a span that
+    was rejected in a later one."""
     kept = perception.stages[: perception.stages.index(after) + 1]
     if not isinstance(entry, StoredClip):
         return entry if entry.stage in kept else None
@@ -173,7 +182,7 @@ def cut_back(entry: StoredClip | ClipOutcome, after: str, perception: Perception
         entry = replace(entry, joints_MTJ3=None, layout="", pose_model="", picture=None)
     if len(kept) < 2:
         entry = replace(entry, tracks=None, detector="", tracker="")
-    return replace(entry, video_vector=None)
+    return replace(entry, video_vector=None, sentences={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +192,7 @@ class Known:
     video_vector: VideoVector | None = None
     text_vectors: Mapping[str, Floats] = field(default_factory=dict)
     video_mp4: bytes | None = None
+    sentences: Mapping[int, Sentences] = field(default_factory=dict)
 
 
 def stored_clip(
@@ -219,6 +229,7 @@ def stored_clip(
         "video_vector": more.video_vector,
         "text_vectors": more.text_vectors,
         "video_mp4": more.video_mp4,
+        "sentences": more.sentences,
     }
     if clip.tracks is None:
         return Clip(**made)

@@ -1,9 +1,10 @@
 """What a build found out about rows before anything was chosen, a file for each part: ``results/train-00042.results``.
 
 A row's results are those of the stages that look at frames: properties of the video, times of frames, boxes, tracks and
-joints of everybody who was followed, spans and clips that were rejected there, the video vector, and one picture. A
-later build with other thresholds, captions or models goes on from them (:mod:`posecap.run.replay`). The file shows and
-describes people who are in no sample. So it is neither released nor published, and a dataset is whole without it.
+joints of everybody who was followed, spans and clips that were rejected there, the video vector, and one picture; with
+``keep_intermediates: all``, what captioners wrote about its clips, too. A later build with other thresholds, captions
+or models goes on from them (:mod:`posecap.run.replay`). The file shows and describes people who are in no sample. So it
+is neither released nor published, and a dataset is whole without it.
 
 Everything is stored without loss, so that a build which goes on from results gives the bytes of one that begins anew.
 Equal results give equal bytes, with the same version of pyarrow, which brings Zstandard.
@@ -43,6 +44,7 @@ from posecap.types import (
     Picture,
     Row,
     Seconds,
+    Sentences,
     Span,
     StagedResults,
     Tracks,
@@ -64,7 +66,8 @@ class StoredClip:
     """One clip as the stages that look at frames left it.
 
     ``size`` is the (width, height) of its frames; ``lost`` says where it ended, None where later stages got it. Fields
-    of stages that it did not reach are None or empty. ``joints_MTJ3``, in ``layout``, are of the people of ``tracks``.
+    of stages that it did not reach are None or empty. ``joints_MTJ3``, in ``layout``, are of the people of ``tracks``,
+    and ``sentences`` of those whom later stages kept.
     The others are those of :class:`posecap.types.Clip`, :class:`~posecap.types.TrackedClip` and
     :class:`~posecap.types.PosedClip`.
     """
@@ -86,6 +89,7 @@ class StoredClip:
     pose_model: str = ""
     picture: Picture | None = None
     video_vector: VideoVector | None = None
+    sentences: Mapping[int, Sentences] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +131,14 @@ class ResultsEntry:
 class ResultsList:
     """The rows of a file of results, and what they were made with (:class:`posecap.pipeline.Perception`). ``sha256`` is
     that of the list as it was read, ``file`` the name of its file. ``texts`` and ``mp4`` are of the part's samples;
-    empty in a file of a posecap that did not write them down."""
+    empty in a file of a posecap that did not write them down. ``captioners`` are those whose sentences are stored."""
 
     chains: Mapping[str, str]
     vectors: str
     entries: tuple[ResultsEntry, ...]
     texts: str = field(default="", kw_only=True)
     mp4: str = field(default="", kw_only=True)
+    captioners: tuple[str, ...] = field(default=(), kw_only=True)
     sha256: str = field(default="", compare=False)
     file: str = field(default="", compare=False)
 
@@ -262,6 +267,8 @@ def _clip_header(clip: StoredClip, body: list[bytes]) -> dict[str, Any]:
         vector, span = clip.video_vector.video_D, clip.video_vector.span
         header["vector"] = [len(vector), span.start_seconds, span.end_seconds]
         body.append(_planes(_bits(vector[None, :, None])))
+    if clip.sentences:
+        header["sentences"] = {str(at): [one.inputs, list(one.texts)] for at, one in clip.sentences.items()}
     return header
 
 
@@ -291,6 +298,11 @@ def _clip(header: Mapping[str, Any], reader: _Reader) -> StoredClip:
         length, start, end = header["vector"]
         vector = VideoVector(reader.array((1, int(length), 1), np.float32, 0)[0, :, 0], Span(start, end))
         clip = replace(clip, video_vector=vector)
+    if "sentences" in header:
+        found = {
+            int(at): Sentences(str(one), tuple(map(str, texts))) for at, (one, texts) in header["sentences"].items()
+        }
+        clip = replace(clip, sentences=found)
     return clip
 
 
@@ -413,7 +425,10 @@ def write_results(storage: Storage, file: StorageFile, results: ResultsList) -> 
             line |= {"at": [file.size, len(block), found.sha256], "source_id": found.source_id}
             file.write(bytes(block))
         listed.append(line)
-    made_with = {"chains": dict(results.chains), "vectors": results.vectors, "texts": results.texts, "mp4": results.mp4}
+    made_with: dict[str, Any] = {"chains": dict(results.chains), "vectors": results.vectors}
+    made_with |= {"texts": results.texts, "mp4": results.mp4}
+    if results.captioners:
+        made_with["captioners"] = list(results.captioners)
     written = canonical_json({"format": 1, **made_with, "rows": listed})
     file.write(written + len(written).to_bytes(8, "little") + hashlib.sha256(written).digest() + MAGIC)
 
@@ -445,7 +460,17 @@ def read_results_list(storage: Storage, part: PartName) -> ResultsList | None:
         entries = tuple(_listed(name, line) for line in found["rows"])
         sha256 = bytes(trailer[8:40]).hex()
         texts, mp4 = str(found.get("texts", "")), str(found.get("mp4", ""))
-        return ResultsList(chains, str(found["vectors"]), entries, sha256, name, texts=texts, mp4=mp4)
+        captioners = tuple(map(str, found.get("captioners", ())))
+        return ResultsList(
+            chains,
+            str(found["vectors"]),
+            entries,
+            texts=texts,
+            mp4=mp4,
+            captioners=captioners,
+            sha256=sha256,
+            file=name,
+        )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ShardError):
             raise

@@ -9,15 +9,17 @@ Any other label has no phrase, since a guess makes sentences such as "a person i
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
-from posecap.interfaces import Captioner
+from posecap.files import digest
+from posecap.interfaces import Captioner, SelectiveCaptioner
 from posecap.stage import Reject, Stage
-from posecap.types import Addition, Caption, CaptionedClip, Row, SampledRow, SkeletonClip
+from posecap.types import Addition, Caption, CaptionedClip, Row, SampledRow, Sentences, SkeletonClip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -225,7 +227,9 @@ class WriteCaptions(Stage):
             )
 
     def __call__(self, item: SkeletonClip) -> Iterator[CaptionedClip]:
-        yield item.extend(CaptionedClip, captions=self._collected(self._sentences(item)))
+        written: dict[int, Sentences] = {}
+        captions = self._collected(self._sentences(item, written))
+        yield item.extend(CaptionedClip, captions=captions, sentences=written)
 
     def check_row(self, row: Row) -> None:
         """Reject a row for which no clip can have enough sentences, before it is downloaded.
@@ -253,12 +257,16 @@ class WriteCaptions(Stage):
             )
         return tuple(captions.values())[: self.most]
 
-    def _sentences(self, item: SkeletonClip) -> Iterator[tuple[str, str]]:
-        """Texts of the clip's row and of captioners, each with its origin; a captioner runs when it is asked for
-        more."""
+    def _sentences(self, item: SkeletonClip, written: dict[int, Sentences]) -> Iterator[tuple[str, str]]:
+        """Texts of the clip's row and of captioners, each with its origin. Where more are asked for, a captioner runs,
+        unless the clip has what it would write; that is entered in ``written``, by the captioner's position."""
         yield from self._of_row(item.row)
-        for captioner in self.captioners:
-            for sentence in captioner.write(item):
+        for number, captioner in enumerate(self.captioners):
+            inputs, known = inputs_of(captioner, item), item.sentences.get(number)
+            if known is None or known.inputs != inputs:
+                known = Sentences(inputs, tuple(captioner.write(item)))
+            written[number] = known
+            for sentence in known.texts:
                 yield sentence, captioner.name
 
     def _of_row(self, row: Row) -> Iterator[tuple[str, str]]:
@@ -312,6 +320,25 @@ class Describe(Stage):
                 clip=item.span,
                 captions=tuple(sentences.values()),
             )
+
+
+def inputs_of(captioner: Captioner, clip: SkeletonClip) -> str:
+    """SHA-256 (64 hex digits) over what of a clip, beside its frames and their times, shapes a captioner's sentences:
+    what the captioner says (:class:`posecap.interfaces.SelectiveCaptioner`), else the row's text, the people and their
+    joints."""
+    if isinstance(captioner, SelectiveCaptioner):
+        return digest(list(captioner.inputs(clip)))
+    row, tracks = clip.row, clip.tracks
+    found = (tracks.boxes_MT4, tracks.scores_MT, tracks.joints_MTJ3, clip.joints_MTJ3)
+    arrays = [one for one in found if one is not None]
+    return digest(
+        [
+            [row.row_id, row.uri, row.label, list(row.captions), row.split, row.license, row.source],
+            [[list(one.shape), hashlib.sha256(one.tobytes()).hexdigest()] for one in arrays],
+            [tracks.layout, clip.layout, clip.detector, clip.tracker, clip.pose_model],
+            [asdict(clip.quality), dict(clip.people_choice), dict(clip.smoothing)],
+        ]
+    )
 
 
 def clean(text: str, *, longest_characters: int) -> str:

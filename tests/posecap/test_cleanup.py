@@ -166,6 +166,23 @@ def test_what_a_stopped_update_took_over_of_an_old_dataset_stays(
     assert verify(root).problems == ()
 
 
+def test_a_list_writes_nothing_and_needs_no_right_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = stopped(cheap.manifest(tmp_path, ROWS, rows_per_part=10), monkeypatch)
+    (root / "results").mkdir(exist_ok=True)
+    (root / "results/train-00009.results").write_bytes(b"left")
+    before = {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]}
+    monkeypatch.setattr("posecap.ledger.os.access", lambda path, mode: False)  # root may write everywhere
+    found = [one.name for one in collect_garbage(root, mode="list")]
+    assert found[0] == "results/train-00009.results"
+    assert [Path(name).name for name in found[1:]] == ["driver"]  # and no file of rows that the next build takes
+    assert {path: path.stat().st_mtime_ns for path in [root, *root.rglob("*")]} == before
+    with open_storage(root).lock(), pytest.raises(DatasetLockedError, match=f"by process {os.getpid()}"):
+        collect_garbage(root, mode="list")
+    (root / LOCK).unlink()
+    assert [one.name for one in collect_garbage(root, mode="list")] == found
+    assert not (root / LOCK).exists()
+
+
 def test_nothing_outside_a_dataset_goes(tmp_path: Path) -> None:
     other = tmp_path / "other"
     (other / "damaged").mkdir(parents=True)

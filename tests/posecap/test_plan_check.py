@@ -199,6 +199,22 @@ def test_a_plan_tells_what_an_update_uses_again_and_what_it_runs(
     assert found.work_seconds * cores() == pytest.approx(sum(one.seconds or 0.0 for one in found.stages))
 
 
+def test_a_plan_counts_the_clips_about_which_captioners_are_asked_again(tmp_path: Path) -> None:
+    captioned = 'changed("caption", captioners=(Words(),))\n'
+    small.build(cheap.manifest(tmp_path, keep="all", pipeline=captioned))
+
+    def forecast(lines: str) -> dict[str, tuple[int, int]]:
+        return of_stages(forecast_of(cheap.manifest(tmp_path, keep="all", pipeline=captioned + lines)))
+
+    counts = forecast('changed("embed", text=Letters(dimension=4))')
+    assert (counts["caption"], counts["decode"]) == ((5, 0), (8, 0))
+    counts = forecast('changed("skeleton", layout="h36m17")')
+    assert (counts["caption"], counts["decode"]) == ((0, 5), (0, 8))
+    assert forecast('changed("caption", captioners=(Words(word="dim"),))')["caption"] == (0, 5)
+    counts = forecast('changed("caption", captioners=(WordsOfPeople(),))')
+    assert (counts["caption"], counts["decode"], counts["track"]) == ((0, 5), (0, 8), (7, 0))
+
+
 def test_without_stored_results_an_update_runs_every_stage(tmp_path: Path) -> None:
     path = cheap.manifest(tmp_path, keep="none")
     small.build(path)

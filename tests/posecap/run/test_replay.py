@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from posecap.build import BuildResult
+from posecap.cleanup import collect_garbage
 from posecap.progress import Progress
 from posecap.removal import remove
 from posecap.run.replay import LazyFrames, RowFrames, StaleResultsError
-from posecap.shards import Dataset, committed
-from posecap.shards.results import read_results_list
+from posecap.shards import Dataset, committed, read_sidecar, write_dataset_list
+from posecap.shards.results import StoredClip, decode_results, read_results_list
+from posecap.shards.sidecar import encode_document
 from posecap.stage import Rejected, Stage
 from posecap.storage import open_storage
-from posecap.types import Clip, Row, Span, Video
+from posecap.types import Clip, PartName, Row, Span, Video
 from posecap.verify import repair, verify
 from tests import building, cheap, small
 
@@ -196,6 +198,77 @@ def test_what_is_stored_can_be_used_and_then_be_stored_no_more(tmp_path: Path) -
     result = small.build(cheap.manifest(tmp_path, keep="none", pipeline=lines), on_change="update")
     assert {*cheap.runs(manifest)} == executed
     check(tmp_path, result, keep="none", pipeline=lines)
+
+
+CAPTIONED = 'changed("caption", captioners=(WordsOfPeople(), Words(word="light")))\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "executed"),
+    [
+        ("text model", {"text"}),
+        ("captions", {"text"}),
+        ("layout", {"fetch", "write"}),
+        ("one person", {"fetch", "write", "text"}),
+        ("video model", {"fetch", "video"}),
+        ("decoder", {"text", "fetch", "pose", "detect", "video", "write"}),
+    ],
+)
+def test_captioners_are_asked_again_where_what_they_look_at_has_changed(
+    tmp_path: Path, change: str, executed: set[str]
+) -> None:
+    manifest = cheap.manifest(tmp_path, keep="all", pipeline=CAPTIONED)
+    small.build(manifest)
+    written = cheap.runs(manifest)["write"]
+    lines = CAPTIONED + CHANGES[change][0]
+    result = small.build(cheap.manifest(tmp_path, keep="all", pipeline=lines), on_change="update")
+    done = cheap.runs(manifest)
+    assert {*done} == executed
+    both = change in ("one person", "decoder")  # the first looks at how many people there are, and at no joints
+    assert done["write"] == (0 if "write" not in executed else written if both else written // 2)
+    check(tmp_path, result, keep="all", pipeline=lines)
+
+
+def test_a_captioner_that_takes_another_place_keeps_its_sentences_and_a_new_one_is_asked(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path, keep="all", pipeline=CAPTIONED)
+    small.build(manifest)
+    written = cheap.runs(manifest)["write"]
+    lines = 'changed("caption", most=9, captioners=(Words(word="dim"), Words(word="light"), WordsOfPeople()))\n'
+    result = small.build(cheap.manifest(tmp_path, keep="all", pipeline=lines), on_change="update")
+    assert cheap.runs(manifest)["write"] == written // 2
+    assert everything(result) == fresh(tmp_path / "with", tmp_path, keep="all", pipeline=lines)
+    result = small.build(cheap.manifest(tmp_path, keep="all"), on_change="update")
+    check(tmp_path, result, keep="all")
+    assert "words" not in repr(stored_clips(result.root))
+
+
+def test_sentences_are_stored_where_all_is_kept_and_used_wherever_they_are(tmp_path: Path) -> None:
+    manifest = cheap.manifest(tmp_path, pipeline=CAPTIONED)
+    root = small.build(manifest).root
+    assert not any(clip.sentences for clip in stored_clips(root))
+    written = cheap.runs(manifest)["write"]
+    lines = CAPTIONED + CHANGES["text model"][0]
+    small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update", keep_intermediates="all")
+    assert cheap.runs(manifest)["write"] == written
+    assert all(len(clip.sentences) == 2 for clip in stored_clips(root) if clip.video_vector is not None)
+    assert collect_garbage(root) == []
+    result = small.build(cheap.manifest(tmp_path, pipeline=CAPTIONED), on_change="update")
+    assert not cheap.runs(manifest)["write"]
+    check(tmp_path, result, pipeline=CAPTIONED)
+
+
+def stored_clips(root: Path) -> list[StoredClip]:
+    """Every clip of which something is stored."""
+    storage, found = open_storage(root), list[StoredClip]()
+    for part in committed(storage):
+        stored = read_results_list(storage, part)
+        for entry in () if stored is None else stored.entries:
+            if entry.results is not None:
+                at = entry.results.at
+                block = storage.read_range(at.file, at.offset, at.size)
+                clips = decode_results(block, name=at.file).entries
+                found += [clip for clip in clips if isinstance(clip, StoredClip)]
+    return found
 
 
 def stop(manifest: Path, monkeypatch: pytest.MonkeyPatch, *, after: int, **options: Any) -> None:
@@ -378,6 +451,28 @@ def test_what_is_removed_leaves_no_results_and_is_stored_no_more(tmp_path: Path,
     result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
     assert {"span", "shots", "other"} - stored_rows(result.root) == gone
     assert verify(root).problems == ()
+
+
+@pytest.mark.parametrize("by", ["key", "source"])
+def test_sentences_about_who_was_removed_are_gone_and_verify_looks_for_them(tmp_path: Path, by: str) -> None:
+    root = small.build(cheap.manifest(tmp_path, keep="all", pipeline=CAPTIONED)).root
+    (line,) = (line for line in index(root) if line["row_id"] == "other")
+    file = root / "results/val-00000.results"
+    before, sidecar = file.read_bytes(), read_sidecar(root, PartName("val", 0))
+    assert any("light" in text for clip in stored_clips(root) for one in clip.sentences.values() for text in one.texts)
+    remove(
+        root, [line["key"]] if by == "key" else [], sources=[line["source_id"]] if by == "source" else [], reason="x"
+    )
+    assert not file.exists()
+    assert "other" not in stored_rows(root)
+    assert verify(root).problems == ()
+    file.write_bytes(before)  # as after a removal by a program that knows nothing of them
+    changed = {**read_sidecar(root, PartName("val", 0)), "results": sidecar["results"]}
+    (root / "data/val/pose-00000.json").write_bytes(encode_document(changed))
+    write_dataset_list(root)
+    (problem,) = verify(root).problems
+    named = f"`posecap remove {line['key']}`" if by == "key" else f"`posecap remove --source {line['source_id']}`"
+    assert (problem.file, problem.remedy) == ("results/val-00000.results", f"run {named} again")
 
 
 def index(root: Path) -> list[dict[str, Any]]:
