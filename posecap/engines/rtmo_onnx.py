@@ -8,29 +8,24 @@ does it. (Lu et al., "RTMO: Towards High-Performance One-Stage Real-Time Multi-P
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from posecap.inference.device import Device
-from posecap.inference.onnx import OnnxNetwork, crop, normalize
+from posecap.inference.onnx import crop, normalize
+from posecap.inference.onnx_detector import FittedFrame, OnnxDetector
 from posecap.interfaces import Detections
 from posecap.joints import LAYOUTS
-from posecap.models import locate
-from posecap.stage import Engine
-from posecap.types import Floats, Pixels
+from posecap.types import Pixels
 from posecap.weights.checkpoints import WrongArchitectureError
-
-_SIDES = {"t": 416, "s": 640, "m": 640, "l": 640}
-"""Of the square that each published export takes."""
 
 
 @dataclass(frozen=True)
-class RTMOOnnx(Engine):
-    """Detects the people of each frame and their COCO-17 joints.
+class RTMOOnnx(OnnxDetector):
+    """Detects the people of each frame and their COCO-17 joints, whose scores say how likely they are visible.
 
     Args:
         size: of the network: ``t`` (tiny) has an input of 416x416 pixels, ``s`` (small), ``m`` (medium) and ``l``
@@ -47,9 +42,9 @@ class RTMOOnnx(Engine):
         ValueError: ``batch`` is below 1.
     """
 
-    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnxruntime-gpu")
-    thread_safe: ClassVar[bool] = True
-    path_fields: ClassVar[tuple[str, ...]] = ("weights_from",)
+    sides: ClassVar[Mapping[str, int]] = {"t": 416, "s": 640, "m": 640, "l": 640}
+    published: ClassVar[str] = "rtmo-{size}-onnx"
+    outputs: ClassVar[tuple[str, str]] = ("dets", "keypoints")
 
     size: Literal["t", "s", "m", "l"] = "m"
     weights_from: str | None = None
@@ -58,44 +53,22 @@ class RTMOOnnx(Engine):
     device: Device = "auto"
     layout: str = field(default="coco17", init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"RTMOOnnx: batch is {self.batch}, expected at least 1")
+    def _fit(self, frame_HW3: Pixels, height: int, width: int) -> FittedFrame:
+        """In the picture's middle, grey around it."""
+        high, wide = frame_HW3.shape[:2]
+        scale = min(height / high, width / wide)
+        area = np.array([wide / 2, high / 2, width / scale, height / scale], np.float32)
+        picture = crop(frame_HW3, area, height=height, width=width, outside="grey")
+        return FittedFrame(
+            picture_HW3=picture[..., ::-1],
+            scale_2=area[2:] / (width, height),
+            corner_2=area[:2] - area[2:] / 2,
+            shape=(high, wide),
+        )
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return f"rtmo-{self.size}-onnx"
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        return (self.weights_from or f"rtmo-{self.size}-onnx",)
-
-    def load(self) -> None:
-        _ = self._network
-
-    def detect(self, frames_THW3: Pixels) -> list[Detections]:
-        """People of each frame, best first, in pixels of the given frames. Boxes end at the frame's edges; joints,
-        whose scores say how likely they are visible, may lie beyond.
-
-        Raises:
-            MissingWeightsError: the file is not on this machine and cannot be downloaded.
-            CheckpointError: it is damaged, or (``WrongArchitectureError``) another network.
-            TransientError: ``out_of_memory`` when not even one frame fits.
-        """
-        height, width = self._network.size
-        # Every thread scales its own frames; only the network is run by one thread at a time.
-        fitted = []
-        for frame in frames_THW3:
-            area = _area(frame, height, width)
-            picture = crop(frame, area, height=height, width=width, outside="grey")
-            fitted.append((picture[..., ::-1], area, frame.shape[:2]))
-        return self._network.batches.run_together(self._people, fitted)
-
-    def _people(self, fitted: Sequence[tuple[Pixels, Floats, tuple[int, int]]]) -> list[Detections]:
-        """The people of each of ``fitted``: a picture (BGR), the area of the frame that it shows, and the frame's
-        height and width."""
-        pictures = np.stack([picture for picture, _, _ in fitted])
+    def _people(self, fitted: Sequence[FittedFrame]) -> list[Detections]:
         # Grey levels as they are, as in MMPose's configurations.
+        pictures = np.stack([one.picture_HW3 for one in fitted])
         dets, keypoints = self._network.run(normalize(pictures, mean=(0, 0, 0), std=(1, 1, 1)))
         expected = len(LAYOUTS[self.layout].names)
         if dets.shape[-1] != 5 or keypoints.shape[2:] != (expected, 3):
@@ -103,41 +76,11 @@ class RTMOOnnx(Engine):
                 f"the outputs of {self.weights[0]} have shapes {dets.shape} and {keypoints.shape}, expected (N, K, 5) "
                 f"boxes and scores and (N, K, {expected}, 3) joints"
             )
-        return [self._kept(dets[i], keypoints[i], area, shape) for i, (_, area, shape) in enumerate(fitted)]
-
-    def _kept(self, dets_K5: Floats, keypoints_KJ3: Floats, area_4: Floats, shape: tuple[int, int]) -> Detections:
-        """The people of one frame in its pixels. Exports for several pictures fill up with rows of score 0."""
-        order = np.argsort(-dets_K5[:, 4], kind="stable")
-        order = order[(dets_K5[order, 4] >= self.conf) & (dets_K5[order, 4] > 0)]
-        height, width = self._network.size
-        per_pixel = area_4[2:] / (width, height)
-        corner = area_4[:2] - area_4[2:] / 2
-        boxes = dets_K5[order, :4].reshape(-1, 2, 2) * per_pixel + corner
-        boxes = np.clip(boxes, 0, [shape[1], shape[0]]).reshape(-1, 4)
-        solid = (boxes[:, 2:] > boxes[:, :2]).all(-1)
-        joints = keypoints_KJ3[order[solid]].astype(np.float32)
-        joints[..., :2] = joints[..., :2] * per_pixel + corner
-        joints[..., 2] = np.clip(joints[..., 2], 0, 1)
-        scores = np.minimum(dets_K5[order[solid], 4], 1)
-        return Detections(
-            boxes_N4=boxes[solid].astype(np.float32), scores_N=scores.astype(np.float32), joints_NJ3=joints
-        )
-
-    @cached_property
-    def _network(self) -> OnnxNetwork:
-        side = _SIDES[self.size]
-        return OnnxNetwork(
-            locate(self.weights[0]),
-            outputs=("dets", "keypoints"),
-            device=self.device,
-            batch=self.batch,
-            otherwise=(side, side),
-        )
-
-
-def _area(frame_HW3: Pixels, height: int, width: int) -> Floats:
-    """(centre x, centre y, width, height) of the area that the network's picture shows, in pixels of the frame, which
-    it holds in its middle."""
-    high, wide = frame_HW3.shape[:2]
-    scale = min(height / high, width / wide)
-    return np.array([wide / 2, high / 2, width / scale, height / scale], np.float32)
+        found = []
+        for i, one in enumerate(fitted):
+            kept, boxes, scores = self._boxes(dets[i], one)
+            joints = keypoints[i, kept].astype(np.float32)
+            joints[..., :2] = joints[..., :2] * one.scale_2 + one.corner_2
+            joints[..., 2] = np.clip(joints[..., 2], 0, 1)
+            found.append(Detections(boxes_N4=boxes, scores_N=scores, joints_NJ3=joints))
+        return found

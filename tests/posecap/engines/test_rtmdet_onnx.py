@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.engines.rtmdet_onnx import RTMDetOnnx, _fitted, _letterboxed
+from posecap.engines.rtmdet_onnx import RTMDetOnnx
 from posecap.interfaces import Detector
-from posecap.models import MissingWeightsError
-from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")
@@ -128,103 +126,11 @@ def test_it_fits_the_port(exported):
     assert RTMDetOnnx().weights == ("rtmdet-m-person-onnx",)
 
 
-def test_people_lie_in_the_frame_best_first(exported, real_frames):
-    height, width = real_frames.shape[1:3]
-    for found in engine(exported).detect(real_frames):
-        assert found.boxes_N4.dtype == found.scores_N.dtype == np.float32
-        assert found.joints_NJ3 is None
-        assert len(found.scores_N) == len(found.boxes_N4) > 0
-        assert (np.diff(found.scores_N) <= 0).all()
-        assert (found.scores_N >= np.float32(0.05)).all()
-        assert (found.boxes_N4 >= 0).all()
-        assert (found.boxes_N4 <= [width, height, width, height]).all()
-        assert (found.boxes_N4[:, 2:] > found.boxes_N4[:, :2]).all()
-
-
-def test_a_higher_score_keeps_the_best(exported, real_frames):
-    many, few = engine(exported).detect(real_frames[:1])[0], engine(exported, conf=0.6).detect(real_frames[:1])[0]
-    count = int((many.scores_N >= 0.6).sum())
-    assert 0 < count < len(many.scores_N)
-    np.testing.assert_array_equal(few.boxes_N4, many.boxes_N4[:count])
-
-
-def test_a_frame_does_not_depend_on_its_neighbours(exported, real_frames):
-    together, alone = engine(exported).detect(real_frames[:3])[1], engine(exported).detect(real_frames[1:2])[0]
-    np.testing.assert_array_equal(together.boxes_N4, alone.boxes_N4)
-
-
-def test_no_frames_and_nobody(exported, real_frames):
-    assert engine(exported).detect(real_frames[:0]) == []
-    (found,) = engine(exported, conf=1.1).detect(real_frames[:1])
-    assert found.boxes_N4.shape == (0, 4)
-    assert found.scores_N.shape == (0,)
-
-
 def test_the_frame_keeps_its_proportions_and_grey_fills_the_rest():
-    frame = np.full((180, 320, 3), 200, np.uint8)
-    assert _fitted(frame, 640, 640) == (360, 640)
-    assert _fitted(np.zeros((333, 100, 3), np.uint8), 320, 320) == (320, 96)
-    boxed = _letterboxed(frame, 640, 640)
-    assert (boxed[:360] == 200).all()
-    assert (boxed[360:] == 114).all()
-
-
-def test_memory_that_ends_halves_the_batch(exported, real_frames, monkeypatch):
-    """The export takes one picture, so a wider one is played: it answers picture by picture."""
-    whole = engine(exported).detect(real_frames)
-    detector = engine(exported, batch=4)
-    session, sizes = detector._network._session, []
-
-    class Wide:
-        def run(self, outputs, feeds):
-            sizes.append(len(feeds["input"]))
-            if len(feeds["input"]) > 2:
-                raise Exception("BFCArena: Failed to allocate memory for requested buffer of size 1")
-            found = [session.run(outputs, {"input": picture[None]}) for picture in feeds["input"]]
-            longest = max(dets.shape[1] for dets, _ in found)
-            dets = np.stack([np.pad(d[0], ((0, longest - d.shape[1]), (0, 0))) for d, _ in found])
-            labels = np.stack([np.pad(n[0], (0, longest - n.shape[1]), constant_values=-1) for _, n in found])
-            return [dets, labels]
-
-    monkeypatch.setattr(detector._network, "_session", Wide())
-    monkeypatch.setattr(detector._network.batches, "most", 4)
-    for got, expected in zip(detector.detect(real_frames), whole, strict=True):
-        np.testing.assert_array_equal(got.boxes_N4, expected.boxes_N4)
-    assert sizes == [4, 2, 2]
-
-
-def test_missing_weights_say_so(tmp_path):
-    with pytest.raises(MissingWeightsError, match="nothing-here"):
-        engine(tmp_path / "nothing-here.onnx").load()
-
-
-def test_a_truncated_file_is_refused(exported, tmp_path):
-    path = tmp_path / "short.onnx"
-    path.write_bytes(exported.read_bytes()[:-200_000])
-    with pytest.raises(CheckpointError, match=r"short\.onnx"):
-        engine(path).load()
-
-
-def test_a_pickle_is_refused_and_does_not_run(tmp_path):
-    path, target = tmp_path / "hostile.onnx", tmp_path / "it-ran"
-    path.write_bytes(b"cposix\nsystem\n(S'touch " + str(target).encode() + b"'\ntR.")
-    with pytest.raises(CheckpointError, match=r"hostile\.onnx"):
-        engine(path).load()
-    assert not target.exists()
-
-
-def test_another_network_is_refused(tmp_path):
-    pose = random_mmpose.rtmpose_onnx(tmp_path / "pose.onnx")
-    with pytest.raises(WrongArchitectureError, match=r"simcc_x, simcc_y; expected .* dets, labels"):
-        engine(pose).load()
-
-
-def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
-    monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeightsError):
-        engine(exported).load()
-
-
-def test_an_empty_batch_is_refused():
-    with pytest.raises(ValueError, match="batch is 0"):
-        RTMDetOnnx(batch=0)
+    fitted = RTMDetOnnx()._fit(np.full((180, 320, 3), 200, np.uint8), 640, 640)
+    np.testing.assert_array_equal(fitted.scale_2, 0.5)
+    assert (fitted.picture_HW3[:360] == 200).all()
+    assert (fitted.picture_HW3[360:] == 114).all()
+    fitted = RTMDetOnnx()._fit(np.full((333, 100, 3), 200, np.uint8), 320, 320)
+    np.testing.assert_allclose(fitted.scale_2, [100 / 96, 333 / 320])
+    assert (fitted.picture_HW3[:, 96:] == 114).all()

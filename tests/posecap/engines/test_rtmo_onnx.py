@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.engines.rtmo_onnx import RTMOOnnx, _area
+from posecap.engines.rtmo_onnx import RTMOOnnx
 from posecap.interfaces import Detector
-from posecap.models import MissingWeightsError
-from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
+from posecap.weights.checkpoints import WrongArchitectureError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("mmpose")
@@ -67,9 +66,14 @@ def test_people_and_joints_are_those_of_mmposes_own_inference(exported, own_netw
     np.testing.assert_allclose(got.joints_NJ3[..., 2], theirs.keypoint_scores[same], atol=2e-3)
 
 
-def test_what_the_network_sees_of_a_frame():
-    np.testing.assert_allclose(_area(np.zeros((180, 320, 3), np.uint8), 640, 640), [160, 90, 320, 320])
-    np.testing.assert_allclose(_area(np.zeros((400, 100, 3), np.uint8), 416, 416), [50, 200, 400, 400])
+@pytest.mark.parametrize(("shape", "side"), [((180, 320), 640), ((400, 100), 416)])
+def test_the_frame_keeps_its_proportions_in_the_middle(shape, side):
+    fitted = RTMOOnnx()._fit(np.full((*shape, 3), 200, np.uint8), side, side)
+    height, width = shape
+    np.testing.assert_allclose(fitted.scale_2, max(shape) / side)
+    np.testing.assert_allclose(fitted.corner_2, [(width - max(shape)) / 2, (height - max(shape)) / 2])
+    assert (fitted.picture_HW3[side // 2, side // 2] == 200).all()
+    assert (fitted.picture_HW3[0 if height < width else side // 2, 0] == 114).all()
 
 
 def test_it_fits_the_port(exported):
@@ -80,91 +84,9 @@ def test_it_fits_the_port(exported):
     assert RTMOOnnx().weights == ("rtmo-m-onnx",)
 
 
-def test_people_lie_in_the_frame_best_first(exported, real_frames):
-    height, width = real_frames.shape[1:3]
-    for found in engine(exported).detect(real_frames):
-        assert found.boxes_N4.dtype == found.scores_N.dtype == found.joints_NJ3.dtype == np.float32
-        assert len(found.scores_N) == len(found.boxes_N4) == len(found.joints_NJ3) > 0
-        assert (np.diff(found.scores_N) <= 0).all()
-        assert (found.scores_N >= np.float32(0.15)).all()
-        assert (found.boxes_N4 >= 0).all()
-        assert (found.boxes_N4 <= [width, height, width, height]).all()
-        assert (found.boxes_N4[:, 2:] > found.boxes_N4[:, :2]).all()
-        assert ((found.joints_NJ3[..., 2] >= 0) & (found.joints_NJ3[..., 2] <= 1)).all()
-
-
-def test_a_higher_score_keeps_the_best(exported, real_frames):
-    (many,) = engine(exported).detect(real_frames[:1])
-    least = float(np.median(many.scores_N))
-    (few,) = engine(exported, conf=least).detect(real_frames[:1])
-    count = int((many.scores_N >= least).sum())
-    assert 0 < count < len(many.scores_N)
-    np.testing.assert_array_equal(few.boxes_N4, many.boxes_N4[:count])
-    np.testing.assert_array_equal(few.joints_NJ3, many.joints_NJ3[:count])
-
-
-def test_frames_in_one_batch_are_those_alone_and_rows_that_fill_up_are_nobody(exported, real_frames, monkeypatch):
-    """The export takes one picture, so one for several is played: it fills up as the published files do."""
-    alone = engine(exported, conf=0.0).detect(real_frames)
-    detector = engine(exported, conf=0.0, batch=4)
-    session, sizes = detector._network._session, []
-
-    class Wide:
-        def run(self, outputs, feeds):
-            sizes.append(len(feeds["input"]))
-            found = [session.run(outputs, {"input": picture[None]}) for picture in feeds["input"]]
-            longest = 1 + max(dets.shape[1] for dets, _ in found)
-            dets = np.stack([np.pad(d[0], ((0, longest - d.shape[1]), (0, 0))) for d, _ in found])
-            rest = [((0, longest - k.shape[1]), (0, 0), (0, 0)) for _, k in found]
-            return [dets, np.stack([np.pad(k[0], fill) for (_, k), fill in zip(found, rest, strict=True)])]
-
-    monkeypatch.setattr(detector._network, "_session", Wide())
-    monkeypatch.setattr(detector._network.batches, "most", 4)
-    for got, expected in zip(detector.detect(real_frames), alone, strict=True):
-        np.testing.assert_array_equal(got.boxes_N4, expected.boxes_N4)
-        np.testing.assert_array_equal(got.joints_NJ3, expected.joints_NJ3)
-    assert sizes == [4]
-
-
-def test_no_frames_and_nobody(exported, real_frames):
-    assert engine(exported).detect(real_frames[:0]) == []
-    (found,) = engine(exported, conf=1.1).detect(real_frames[:1])
-    assert found.boxes_N4.shape == (0, 4)
-    assert found.scores_N.shape == (0,)
-    assert found.joints_NJ3.shape == (0, 17, 3)
-
-
-def test_missing_weights_say_so(tmp_path):
-    with pytest.raises(MissingWeightsError, match="nothing-here"):
-        engine(tmp_path / "nothing-here.onnx").load()
-
-
-def test_a_truncated_file_is_refused(exported, tmp_path):
-    path = tmp_path / "short.onnx"
-    path.write_bytes(exported.read_bytes()[:-200_000])
-    with pytest.raises(CheckpointError, match=r"short\.onnx"):
-        engine(path).load()
-
-
-def test_another_network_is_refused(tmp_path):
-    with pytest.raises(WrongArchitectureError, match=r"simcc_x, simcc_y; expected .* dets, keypoints"):
-        engine(random_mmpose.rtmpose_onnx(tmp_path / "pose.onnx")).load()
-
-
 def test_joints_of_another_layout_are_refused(exported, real_frames, monkeypatch):
     detector = engine(exported)
     outputs = np.zeros((1, 2, 5), np.float32), np.zeros((1, 2, 26, 3), np.float32)
     monkeypatch.setattr(detector._network, "run", lambda pictures: outputs)
     with pytest.raises(WrongArchitectureError, match=r"\(1, 2, 26, 3\), expected .* \(N, K, 17, 3\) joints"):
         detector.detect(real_frames[:1])
-
-
-def test_random_weights_are_not_used_by_accident(exported, monkeypatch):
-    monkeypatch.delenv("POSECAP_RANDOM_WEIGHTS", raising=False)
-    with pytest.raises(RandomWeightsError):
-        engine(exported).load()
-
-
-def test_an_empty_batch_is_refused():
-    with pytest.raises(ValueError, match="batch is 0"):
-        RTMOOnnx(batch=0)
