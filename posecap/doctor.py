@@ -54,6 +54,7 @@ _EXTRAS = {
     "azure": ("adlfs",),
     "faiss": ("faiss",),
     "lance": ("lance",),
+    "rerun": ("rerun",),
 }
 """Modules by which an extra of pyproject.toml is recognised as installed."""
 _VARIABLES = ("POSECAP_CACHE", "POSECAP_WEIGHTS", "POSECAP_OFFLINE", "NO_COLOR")

@@ -59,6 +59,7 @@ formats:
   lance     a Lance dataset (folder, .lance): the columns of parquet; needs posecap[lance]
   parquet   plain Parquet (.parquet): everything but stored video, a row for each clip, arrays as flat lists
   pyskl     the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
+  rerun     Rerun recordings (folder): {split}/{key}.rrd, joints, bones, boxes and stored video; needs posecap[rerun]
 
 Clips are read and written one after another. What each format holds: docs/exports.md
 """

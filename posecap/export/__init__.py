@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from posecap.files import Existing, atomic_folder, atomic_path
 from posecap.shards import Dataset, ShardError, Where
-from posecap.shards.paths import MAX_MEMBER_BYTES, part_named, video_path
+from posecap.shards.paths import MAX_MEMBER_BYTES, checked_key, part_named, video_path
 from posecap.storage import Location, open_storage
 from posecap.stream import Streamed, open_dataset
 from posecap.terminal import nearest
@@ -34,6 +34,7 @@ FORMATS: dict[str, Literal["file", "folder"]] = {
     "lance": "folder",
     "parquet": "file",
     "pyskl": "file",
+    "rerun": "folder",
 }
 """Names of formats, which are those of modules of this package, and what each writes."""
 
@@ -137,6 +138,16 @@ def package(name: str, *, extra: str) -> Any:
     except ModuleNotFoundError as error:
         message = f"{error.name} is not installed, and the format {extra} needs it: pip install 'posecap[{extra}]'"
         raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def clip_path(sample: Streamed, ending: str) -> Path:
+    """``{split}/{key}{ending}``, for files of a clip, from its ``facts``.
+
+    Raises:
+        ShardError: split or key could lead elsewhere, which a dataset of somebody else may have.
+    """
+    split = part_named(f"{sample['facts'].get('split')}/00000").split
+    return Path(split, f"{checked_key(sample['key'])}{ending}")
 
 
 def joint_boxes(joints_MTJ3: NDArray[Any]) -> NDArray[np.float64]:

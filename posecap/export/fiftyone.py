@@ -42,7 +42,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from posecap.export import Clips, joint_boxes, picture_size
+from posecap.export import Clips, clip_path, joint_boxes, picture_size
 from posecap.files import canonical_json
 from posecap.joints import LAYOUTS
 from posecap.shards import INDEX_SCHEMA
@@ -74,7 +74,7 @@ def write(clips: Clips, folder: Path) -> int:
         samples.write(b'{"samples":[')
         frames.write(b'{"frames":[')
         for number, (sample, video) in enumerate(clips.samples_with_video(["joints", "pts", "video", "text", "facts"])):
-            path = Path("data", str(sample["facts"]["split"]), f"{sample['key']}.mp4")
+            path = "data" / clip_path(sample, ".mp4")
             if video is not None:
                 (folder / path.parent).mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(video)
