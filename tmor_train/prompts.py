@@ -2,9 +2,9 @@
 
 T-MOR's paper describes actions in words as CLIP does but does not give the wording (Sec. III-C), so there are several
 sets of prompts: the class alone; one sentence with it; sixteen sentences with it in the manner of ActionCLIP (Wang et
-al., 2021), whose similarities are averaged; and, instead of the class, a description of how the body moves, for
-encoders that were trained with such sentences. Vectors are read from a file that ``pipelines/prompt_vectors.py``
-writes.
+al., 2021), whose similarities are averaged; and, for encoders that were trained with such sentences, instead of the
+class a description of how the body moves, alone or with one for each of its parts. Vectors are read from a file that
+``pipelines/prompt_vectors.py`` writes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Literal
 from tmor_train.benchmarks import smarthome
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
+from tmor_train.data.datasets.part_descriptions import PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 
-PromptSet = Literal["plain", "person", "templates", "movement"]
+PromptSet = Literal["plain", "person", "templates", "movement", "body_parts"]
 
 PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
     "plain": ("{}",),
@@ -42,8 +43,13 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
         "body movements of a person {}",
     ),
     "movement": ("{}",),
+    "body_parts": ("{}",),
 }
-"""The templates of each set; ``{}`` is the class in words, in ``movement`` the description of how the body moves."""
+"""The templates of each set; ``{}`` is the class in words, in ``movement`` the description of how the body moves, in
+``body_parts`` that and what each of :data:`tmor_train.body_parts.BODY_PARTS` does."""
+
+DESCRIBED: tuple[PromptSet, ...] = ("movement", "body_parts")
+"""The sets that describe movements, which are known of some classes alone."""
 
 CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
     "smarthome": smarthome.CAPTIONS,
@@ -89,9 +95,11 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
         texts: the classes in words (:func:`class_texts`).
 
     Raises:
-        MissingTextError: the set is ``movement`` and a class has no description of its movement.
+        MissingTextError: the set is one of :data:`DESCRIBED` and a class has no description of its movement.
     """
-    words = _movements(texts) if prompt_set == "movement" else texts
+    words: Sequence[str] = _movements(texts) if prompt_set in DESCRIBED else texts
+    if prompt_set == "body_parts":
+        words = [sentence for movement in words for sentence in (movement, *PART_SENTENCES[movement])]
     return [template.replace("{}", text) for text in words for template in PROMPTS[prompt_set]]
 
 
@@ -100,15 +108,16 @@ def _movements(texts: Sequence[str]) -> list[str]:
     if unknown := [text for text in texts if text not in MOVEMENTS]:
         raise MissingTextError(
             f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement; leave 'movement' "
-            'out of prompts, or describe the movement of each class: --set prompts=plain class_texts=\'["…","…"]\', '
-            "and make vectors of the descriptions: prompt_vectors.py FILE --class-texts …"
+            "and 'body_parts' out of prompts, or describe the movement of each class: --set prompts=plain "
+            'class_texts=\'["…","…"]\', and make '
+            "vectors of the descriptions: prompt_vectors.py FILE --class-texts …"
         )
     return [MOVEMENTS[text] for text in texts]
 
 
 def all_prompts(texts: Sequence[str]) -> list[str]:
-    """The distinct sentences of all sets of prompts, in order; ``movement`` only where every class has a
+    """The distinct sentences of all sets of prompts, in order; those of :data:`DESCRIBED` only where every class has a
     description."""
     known = all(text in MOVEMENTS for text in texts)
-    names = [name for name in PROMPTS if known or name != "movement"]
+    names = [name for name in PROMPTS if known or name not in DESCRIBED]
     return list(dict.fromkeys(sentence for name in names for sentence in prompts(name, texts)))

@@ -3,8 +3,10 @@
 import pytest
 
 from tmor_train.benchmarks import smarthome, uav_human
+from tmor_train.body_parts import BODY_PARTS
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
 from tmor_train.data.datasets.action_descriptions import MOVEMENTS
+from tmor_train.data.datasets.part_descriptions import PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 from tmor_train.prompts import PROMPTS, all_prompts, class_texts, prompts
 
@@ -26,9 +28,26 @@ def test_movements_stand_for_names() -> None:
     assert {bowl, squat} < set(all_prompts(["bowling", "squatting with a barbell"]))
     assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
     with pytest.raises(
-        MissingTextError, match=r"1 classes, such as 'knitting', have no description of .* leave 'movement' out"
+        MissingTextError,
+        match=r"1 classes, such as 'knitting', have no description of .* leave 'movement' and 'body_parts' out",
     ):
         prompts("movement", ["bowling", "knitting"])
+
+
+def test_body_parts_have_the_movement_and_a_sentence_for_each_part() -> None:
+    found = prompts("body_parts", ["bowling", "walking"])
+    assert len(found) == 2 * (1 + len(BODY_PARTS))
+    assert found[0] == MOVEMENTS["bowling"]
+    assert found[5] == MOVEMENTS["walking"]
+    for part, sentence in zip(("head", "arm", "hips", "leg"), found[6:], strict=True):
+        assert part in sentence
+    with pytest.raises(MissingTextError, match="knitting"):
+        prompts("body_parts", ["bowling", "knitting"])
+
+
+def test_every_movement_has_sentences_on_parts_and_no_two_the_same() -> None:
+    assert set(PART_SENTENCES) == set(MOVEMENTS.values())
+    assert len(set(PART_SENTENCES.values())) == len(PART_SENTENCES)
 
 
 def test_every_action_of_the_sets_has_a_movement_and_one_action_one_alone() -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -55,12 +57,16 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: ``x`` is not (N, C, T, V, M) with this model's C and V.
         """
+        self._check(x)
+        return self.joint_features(x).mean(3).view(x.shape[0], x.shape[4], FEATURES, -1)
+
+    def _check(self, x: Tensor) -> None:
+        """Raises ValueError where ``x`` is not (N, C, T, V, M) with this model's C and V."""
         if x.dim() != 5 or x.shape[1] != self.channels or x.shape[3] != self.joints:
             raise ValueError(
                 f"{type(self).__name__} takes (N, {self.channels}, T, {self.joints}, M): clips, coordinates, frames, "
                 f"joints, persons; got {tuple(x.shape)}"
             )
-        return self.joint_features(x).mean(3).view(x.shape[0], x.shape[4], FEATURES, -1)
 
     def pooled_frames(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Features of every feature frame, persons pooled, as detection needs them: (N, 256, T').
@@ -71,7 +77,7 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: ``x`` or ``present`` has another shape.
         """
-        return self._mean(x, present, over=(1,))
+        return self._mean(self.frame_features(x), x, present, over=(1,))
 
     def clip_features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """E_M(sk) of T-MOR: one vector a clip, (N, 256).
@@ -85,14 +91,60 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: ``x`` or ``present`` has another shape.
         """
-        return self._mean(x, present, over=(1, 3))
+        return self._mean(self.frame_features(x), x, present, over=(1, 3))
 
-    def _mean(self, x: Tensor, present: Tensor | None, *, over: tuple[int, ...]) -> Tensor:
-        """The mean of :meth:`frame_features` over some of their axes, persons being axis 1 and frames axis 3."""
+    def frame_and_clip_features(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """:meth:`pooled_frames` (N, 256, T') and :meth:`clip_features` (N, 256) of one pass; arguments and errors are
+        theirs."""
         frames = self.frame_features(x)
+        return self._mean(frames, x, present, over=(1,)), self._mean(frames, x, present, over=(1, 3))
+
+    def local_features(
+        self, x: Tensor, present: Tensor | None = None, *, parts: Sequence[Sequence[int]], spans: int
+    ) -> Tensor:
+        """Features of regions of a clip: (N, 1 + P + ``spans``, 256).
+
+        The first is that of :meth:`clip_features`, over all joints and frames. P are over the joints of one part each.
+        The others are over the feature frames of one of ``spans`` equal shares of time; each has one frame at least, so
+        that of a shorter clip some have the same.
+
+        Args:
+            present: as in :meth:`clip_features`.
+            parts: the joints of each of P parts, by index.
+
+        Raises:
+            ValueError: as :meth:`clip_features`; or a part is empty, or ``spans`` is negative.
+        """
+        if spans < 0 or not all(parts):
+            raise ValueError(f"parts have one joint at least, and spans are not below 0; got {parts} and {spans}")
+        self._check(x)
+        flat = self.joint_features(x)
+        joints = flat.view(x.shape[0], x.shape[4], FEATURES, *flat.shape[2:])
+        frames = joints.mean(4)
+        regions = [self._mean(frames, x, present, over=(1, 3))]
+        regions += [self._mean(joints[..., list(part)].mean(4), x, present, over=(1, 3)) for part in parts]
+        times = frames.shape[3]
+        for span in range(spans):
+            begin = min(round(span * times / spans), times - 1)
+            end = max(round((span + 1) * times / spans), begin + 1)
+            regions.append(self._mean(frames, x, present, over=(1, 3), times=slice(begin, end)))
+        return torch.stack(regions, 1)
+
+    def _mean(
+        self,
+        frames: Tensor,
+        x: Tensor,
+        present: Tensor | None,
+        *,
+        over: tuple[int, ...],
+        times: slice = slice(None),
+    ) -> Tensor:
+        """The mean of features ``frames`` (N, M, 256, T') of the clips ``x`` over some of their axes, persons being
+        axis 1 and frames, of which ``times`` are taken, axis 3."""
+        frames = frames[..., times]
         if self.people == "mean":
             return frames.mean(over)
-        weights = _weights(x, present)[:, :, None]
+        weights = _weights(x, present)[:, :, None, times]
         weights = weights.masked_fill(weights.sum(over, keepdim=True) == 0, 1)  # nobody: the plain mean
         return (frames * weights).sum(over) / weights.sum(over)
 

@@ -232,13 +232,17 @@ their heads; the mean of the two cosines to the text; or of motion's cosine and 
 vectors themselves, which must come from two encoders with one joint space (such as a CLIP model's)."""
 
 
-Rescoring = Literal["centred", "csls", "prototypes", "cache"]
+RescoringByVectors = Literal["centred", "csls", "prototypes", "cache"]
+"""The ways of :data:`Rescoring` that see one vector of each clip."""
+
+Rescoring = Literal[RescoringByVectors, "skeleton_cache"]
 """How scores are corrected by the measured clips. ``centred``: each modality's mean is subtracted before the cosine.
 ``csls``: centred, and from each text's cosines the mean of those to its nearest clips is subtracted (Conneau et al.,
 "Word translation without parallel data", ICLR 2018, eq. 3). ``prototypes``: centred, then the most confident clips of
 each class stand beside its text. ``cache``: centred, and clips come one after the other; confident ones are kept and
 compared with later ones (after Karmanov et al., "Efficient test-time adaptation of vision-language models", CVPR
-2024)."""
+2024). ``skeleton_cache``: the same with features of the whole clip, of body parts and of thirds of time
+(:mod:`tmor_train.evaluation.skeleton_cache`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +258,8 @@ class RescoringConfig:
         kept: most clips of a class in the cache (K = 8 in Skeleton-Cache).
         sharpness: beta of the cache's affinity exp(-beta (1 - cos)).
         cache_weight: of the mean of affinities, beside the text's score.
+        local_share: of the body parts and thirds of time in the affinities of ``skeleton_cache``, in 0..1; the whole
+            clip has the rest. Our choice, half.
         temperature: of the softmax over classes by which clips are confident.
 
     Raises:
@@ -267,13 +273,16 @@ class RescoringConfig:
     kept: int = 8
     sharpness: float = 1.0
     cache_weight: float = 3.0
+    local_share: float = 0.5
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
         if min(self.neighbours, self.rounds, self.kept) < 1:
             raise ValueError("neighbours, rounds and kept of a rescoring are at least 1")
-        if not (0 < self.share <= 1 and 0 <= self.prototype_weight <= 1):
-            raise ValueError("share of a rescoring is above 0 and at most 1, prototype_weight from 0 to 1")
+        if not 0 < self.share <= 1:
+            raise ValueError("share of a rescoring is above 0 and at most 1")
+        if not (0 <= self.prototype_weight <= 1 and 0 <= self.local_share <= 1):
+            raise ValueError("prototype_weight and local_share of a rescoring are from 0 to 1")
         if min(self.sharpness, self.temperature) <= 0 or self.cache_weight < 0:
             raise ValueError("sharpness and temperature of a rescoring are above 0, cache_weight is not below")
 
@@ -284,17 +293,28 @@ class ZeroShotConfig:
     as in :class:`tmor_train.training.config.LoopConfig`.
 
     ``texts`` is a Parquet file of sentences and their vectors (``pipelines/prompt_vectors.py`` writes it); None only in
-    recipes, which the command line completes (``--texts``). Each of ``prompts`` is a measurement of motion alone; one
-    more for each of ``rescoring``, motion alone corrected by the measured clips themselves, without their labels, as
-    ``rescored_by`` says; and with each of ``visual`` one more, where every measured clip has a video vector (and the
-    encoder a video head, except for ``frozen_mean``). ``look`` is test-time augmentation. ``class_texts``: one phrase
-    for each class, in the benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``workers`` are threads
-    that gather clips (0: the calling thread does; 1, our choice, gathers while the encoder computes). ``seed`` is
-    stored with the result and draws the order in which clips come for the rescoring ``cache``, nothing else: encoders
-    with new weights are refused here.
+    recipes, which the command line completes (``--texts``). ``class_texts``: one phrase for each class, in the
+    benchmark's order; empty: those that :mod:`tmor_train.prompts` has. ``look`` is test-time augmentation. ``workers``
+    are threads that gather clips (0: the calling thread does; 1, our choice, gathers while the encoder computes).
+    ``seed`` is stored with the result and draws the order in which clips come for the rescorings ``cache`` and
+    ``skeleton_cache``, nothing else: encoders with new weights are refused here.
+
+    Each of ``prompts`` is a measurement of motion alone. There is one more
+
+    * for each of ``rescoring``, motion alone corrected by the measured clips themselves, without their labels, as
+      ``rescored_by`` says;
+    * where ``part_pooling`` is ``on``, for the prompts ``body_parts``, and as often rescored: each sentence is compared
+      with the feature over its own joints; the four parts together count ``part_share``, the whole body the rest;
+    * with each of ``visual``, where every measured clip has a video vector (and the encoder a video head, except for
+      ``frozen_mean``).
+
+    Where ``text_neighbours`` is above 0, motion alone is compared with texts from which ``text_contrast`` times the
+    mean of that many classes nearest to each was taken off
+    (:func:`tmor_train.evaluation.text_contrast.contrasted`).
 
     Raises:
-        ValueError: ``prompts`` is empty.
+        ValueError: ``prompts`` is empty, a number is out of its range, or ``part_pooling`` is ``on`` without the
+            prompts ``body_parts``.
     """
 
     recipe: str
@@ -307,6 +327,10 @@ class ZeroShotConfig:
     visual: tuple[Visual, ...] = ("normalised_mean",)
     rescoring: tuple[Rescoring, ...] = ()
     rescored_by: RescoringConfig = field(default_factory=RescoringConfig)
+    part_pooling: Literal["off", "on"] = "off"
+    part_share: float = 0.5
+    text_neighbours: int = 0
+    text_contrast: float = 0.5
     class_texts: tuple[str, ...] = ()
     device: str = "auto"
     workers: int = 1
@@ -315,3 +339,9 @@ class ZeroShotConfig:
     def __post_init__(self) -> None:
         if not self.prompts:
             raise ValueError("prompts names at least one set of them")
+        if self.part_pooling == "on" and "body_parts" not in self.prompts:
+            raise ValueError("part_pooling is of the prompts body_parts; add them: prompts=body_parts")
+        if not 0 <= self.part_share <= 1:
+            raise ValueError(f"part_share is from 0 to 1, not {self.part_share}")
+        if self.text_neighbours < 0 or not 0 <= self.text_contrast <= 1:
+            raise ValueError("text_neighbours is not below 0, and text_contrast from 0 to 1")

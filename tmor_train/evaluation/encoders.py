@@ -20,8 +20,10 @@ from posecap.duplicates import keys_near
 from posecap.leakage import MOST_COMPARED
 from posecap.shards import Dataset, ShardError
 from posecap.storage import StorageError
+from tmor_train.backbones import FEATURES
 from tmor_train.backbones.unik import UNIK
 from tmor_train.benchmarks import Recordings
+from tmor_train.body_parts import body_parts
 from tmor_train.configuration import from_json
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.augment import Augmentation, Flip
@@ -156,6 +158,25 @@ def features_of(
     ranked = (replace(encoder.sampling, rank=encoder.sampling.rank + number) for number in range(people))
     parts = [tta_features(motions, replace(encoder, sampling=seen), tta, features, workers=workers) for seen in ranked]
     return np.concatenate(parts, 1)
+
+
+def local_features_of(encoder: Pretrained, motions: MotionSet, tta: TTAConfig, *, spans: int, workers: int) -> Floats:
+    """Features of regions of all clips before the projection, the mean over crops and mirror images: (N, 1 + 4 +
+    ``spans``, 256) float32, of the whole clip, of each of :data:`tmor_train.body_parts.BODY_PARTS`, and of ``spans``
+    equal shares of time.
+
+    Raises:
+        UnusableEncoderError, ValueError: as :func:`features_of`.
+    """
+    parts = body_parts(encoder.sampling.layout)
+
+    def features(batch: MotionBatch) -> Tensor:
+        with autocast_of(encoder.precision, encoder.device):
+            local = encoder.network.local_features(batch.motion_NCTVM, batch.present, parts=parts, spans=spans)
+        return local.float().flatten(1)
+
+    found = tta_features(motions, encoder, tta, features, workers=workers)
+    return found.reshape(len(found), 1 + len(parts) + spans, FEATURES)
 
 
 @torch.no_grad()

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tmor_train.data.dataset import Floats
-from tmor_train.evaluation.config import Rescoring, RescoringConfig
+from tmor_train.evaluation.config import RescoringByVectors, RescoringConfig
 
 
-def rescored(motion_NW: Floats, texts_KW: Floats, how: Rescoring, config: RescoringConfig, *, seed: int = 0) -> Floats:
+def rescored(
+    motion_NW: Floats, texts_KW: Floats, how: RescoringByVectors, config: RescoringConfig, *, seed: int = 0
+) -> Floats:
     """Scores (N, K) float32 of N clips and K classes, more is likelier.
 
     Args:
@@ -25,7 +27,7 @@ def rescored(motion_NW: Floats, texts_KW: Floats, how: Rescoring, config: Rescor
         seed: of the order in which the clips come, for ``cache``.
     """
     way: Callable[[Floats, Floats, RescoringConfig, int], Floats] = _WAYS[how]
-    return way(_centred(motion_NW), _centred(texts_KW), config, seed).astype(np.float32)
+    return way(centred(motion_NW), centred(texts_KW), config, seed).astype(np.float32)
 
 
 def _unit(vectors_ND: Floats) -> Floats:
@@ -35,7 +37,7 @@ def _unit(vectors_ND: Floats) -> Floats:
     return scaled
 
 
-def _centred(vectors_ND: Floats) -> Floats:
+def centred(vectors_ND: Floats) -> Floats:
     """Without their mean, of length 1 again; a single row is left as it is."""
     return _unit(vectors_ND - vectors_ND.mean(0)) if len(vectors_ND) > 1 else vectors_ND
 
@@ -64,7 +66,7 @@ def _prototypes(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, se
     scores_NK, most = of_text_NK, max(1, round(config.share * len(motion_NW) / len(texts_KW)))
     weight = config.prototype_weight
     for _ in range(config.rounds):
-        share_NK, best_N = _softmax(scores_NK, config.temperature), scores_NK.argmax(1)
+        share_NK, best_N = softmax(scores_NK, config.temperature), scores_NK.argmax(1)
         prototypes_KW: Floats = np.zeros_like(texts_KW)
         for k in range(len(texts_KW)):
             own = np.flatnonzero(best_N == k)
@@ -81,8 +83,8 @@ def _prototypes(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, se
 def _cache(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, seed: int) -> Floats:
     """Each clip's score is of the clips before it: its text's, and affinities to those kept of each class."""
     of_text_NK: Floats = motion_NW @ texts_KW.T
-    share_NK = _softmax(of_text_NK, config.temperature)
-    entropy_N = -(share_NK * np.log(np.maximum(share_NK, 1e-12))).sum(1)
+    share_NK = softmax(of_text_NK, config.temperature)
+    entropy_N = entropies(share_NK)
     scores_NK = of_text_NK.copy()
     kept: list[list[int]] = [[] for _ in texts_KW]
     for clip in np.random.default_rng(seed).permutation(len(motion_NW)):
@@ -97,14 +99,20 @@ def _cache(motion_NW: Floats, texts_KW: Floats, config: RescoringConfig, seed: i
     return scores_NK
 
 
-def _softmax(scores_NK: Floats, temperature: float) -> Floats:
+def entropies(share_NK: Floats) -> Floats:
+    """Of the shares of each clip's classes: (N,), 0 where one class has all of it."""
+    entropy_N: Floats = -(share_NK * np.log(np.maximum(share_NK, 1e-12))).sum(1)
+    return entropy_N
+
+
+def softmax(scores_NK: Floats, temperature: float) -> Floats:
     """Shares of the classes for each clip, which sum to 1: the lower the temperature, the surer."""
     raised = np.exp((scores_NK - scores_NK.max(1, keepdims=True)) / temperature)
     shares: Floats = raised / raised.sum(1, keepdims=True)
     return shares
 
 
-_WAYS: Mapping[Rescoring, Callable[[Floats, Floats, RescoringConfig, int], Floats]] = {
+_WAYS: Mapping[RescoringByVectors, Callable[[Floats, Floats, RescoringConfig, int], Floats]] = {
     "centred": _plain,
     "csls": _csls,
     "prototypes": _prototypes,

@@ -5,6 +5,8 @@ The score of a clip and a class is cos(phi_M(E_M(sk)), phi_T(E_T(text of the cla
 skeletons sk, E_T the text encoder, phi_M and phi_T are the projections to the space that they share. Where all clips
 have video vectors E_V, motion and video together are measured, too. Every set of prompts is a measurement of its own.
 The cosines of a class that has several wordings are averaged, which is one product with the mean of their unit vectors.
+Wordings on body parts can each be compared with the feature over the joints of their part instead
+(:mod:`tmor_train.evaluation.part_pooling`).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,15 +28,27 @@ from tmor_train.data.dataset import Floats
 from tmor_train.data_sources import MissingTextError, sentence_vectors
 from tmor_train.encoder import SHORTEST, Projection, UnusableEncoderError, head_of
 from tmor_train.evaluation.config import SCRATCH, Rescoring, Visual, ZeroShotConfig
-from tmor_train.evaluation.encoders import encoder_name, features_of, leakage_notes, load_encoder
+from tmor_train.evaluation.encoders import (
+    encoder_name,
+    features_of,
+    leakage_notes,
+    load_encoder,
+    local_features_of,
+)
+from tmor_train.evaluation.part_pooling import region_weights, side_by_side
 from tmor_train.evaluation.rescoring import rescored
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
+from tmor_train.evaluation.skeleton_cache import SPANS, skeleton_cache
 from tmor_train.evaluation.task import Task, task_of
+from tmor_train.evaluation.text_contrast import contrasted
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import PromptSet, class_texts, prompts
 from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError
 from tmor_train.training.config import PretrainConfig
+
+Pooled = Literal["whole", "parts"]
+"""What a class's sentences are compared with: the feature of the whole clip, or each with that of its own joints."""
 
 
 def zero_shot(config: ZeroShotConfig, folder: Path, *, begun: Begun = "new") -> Path:
@@ -73,10 +87,16 @@ class _Recognition:
             raise UnusableEncoderError(f"{self._encoder.path} was trained without text; name a checkpoint of stage 2")
         self._heads = self._encoder.heads
         self._motion: Floats | None = None
+        self._local: Floats | None = None
         self._video, video_note = _video_of(task)
         self._video_head = None if self._video is None else video_head_of(self._encoder)
         seen = leakage_notes(task.benchmark.name, config.task.folder, self._encoder.config)
         self._notes = (chance(task), *seen, *video_note)
+        self._contrast_note = (
+            (f"from each class's text, {config.text_contrast:g} of {config.text_neighbours} nearest ones is taken off",)
+            if config.text_neighbours
+            else ()
+        )
 
     def _vectors(self, name: PromptSet, texts: tuple[str, ...]) -> Floats:
         """Text vectors of one set of prompts: (K, P, D), K classes in P wordings; MissingTextError where one is
@@ -103,33 +123,79 @@ class _Recognition:
                 folder = f"{name}/{f'visual_{way}' if way else 'motion'}"
                 yield Trial(mode=mode, name=folder, seed=self._config.seed, measure=partial(self._measure, name, way))
                 if way is None:
-                    yield from self._rescored_trials(name)
+                    yield from self._rescored_trials(name, "whole")
+            if name == "body_parts" and self._config.part_pooling == "on":
+                measure = partial(self._measure_pooled, name)
+                mode, folder = f"zero_shot_{name}_pooled", f"{name}/pooled"
+                yield Trial(mode=mode, name=folder, seed=self._config.seed, measure=measure)
+                yield from self._rescored_trials(name, "parts")
 
-    def _rescored_trials(self, name: PromptSet) -> Iterator[Trial]:
+    def _rescored_trials(self, name: PromptSet, pooled: Pooled) -> Iterator[Trial]:
         """Motion alone by a set of prompts, once for each way of rescoring."""
+        end, part = ("_pooled", "pooled") if pooled == "parts" else ("", "motion")
         for how in self._config.rescoring:
-            measure = partial(self._measure_rescored, name, how)
-            mode = f"zero_shot_{name}_{how}"
-            yield Trial(mode=mode, name=f"{name}/motion_{how}", seed=self._config.seed, measure=measure)
+            measure = partial(self._measure_rescored, name, pooled, how)
+            mode = f"zero_shot_{name}{end}_{how}"
+            yield Trial(mode=mode, name=f"{name}/{part}_{how}", seed=self._config.seed, measure=measure)
 
     def _measure(self, name: PromptSet, way: Visual | None, folder: Path) -> TrialOutput:
         """Scores by a set of prompts, of motion and video as ``way`` says, of motion alone for None. Nothing is kept in
         ``folder``."""
-        motion_ND, texts_KPD = self._features(), self._texts[name]
         if way is None or self._video is None:
-            scores_NK = self._encoder.text_cosines(motion_ND, texts_KPD)
-        else:
-            sides = Sides(motion_ND=motion_ND, video_NDv=self._video, texts_KPDt=texts_KPD)
-            scores_NK = combined(self._encoder, self._video_head, sides, way)
-        return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=self._notes)
+            return self._output(self._cosines(name, "whole"))
+        sides = Sides(motion_ND=self._features(), video_NDv=self._video, texts_KPDt=self._texts[name])
+        return self._output(combined(self._encoder, self._video_head, sides, way), of="video")
 
-    def _measure_rescored(self, name: PromptSet, how: Rescoring, _: Path) -> TrialOutput:
+    def _measure_pooled(self, name: PromptSet, _: Path) -> TrialOutput:
+        """Scores of motion alone, each sentence on a part compared with the feature over its joints."""
+        return self._output(self._cosines(name, "parts"))
+
+    def _measure_rescored(self, name: PromptSet, pooled: Pooled, how: Rescoring, _: Path) -> TrialOutput:
         """Scores of motion alone by a set of prompts, corrected by the measured clips."""
-        config = self._config
-        motion_NW, texts_KW = self._heads.project(self._features()), self._heads.project_texts(self._texts[name])
-        scores_NK = rescored(motion_NW, texts_KW, how, config.rescored_by, seed=config.seed)
-        notes = (*self._notes, "scores are corrected by the measured clips themselves, without their labels")
-        return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=notes)
+        config, (motion_NW, texts_KW) = self._config, self._compared(name, pooled)
+        if how == "skeleton_cache":
+            of_text_NK = rescored(motion_NW, texts_KW, "centred", config.rescored_by)
+            scores_NK = skeleton_cache(of_text_NK, self._local_features(), config.rescored_by, seed=config.seed)
+        else:
+            scores_NK = rescored(motion_NW, texts_KW, how, config.rescored_by, seed=config.seed)
+        return self._output(scores_NK, "scores are corrected by the measured clips themselves, without their labels")
+
+    def _output(self, scores_NK: Floats, *notes: str, of: Literal["motion", "video"] = "motion") -> TrialOutput:
+        """What is stored of scores, of motion alone or with ``video``, with the notes on the task and further ones."""
+        every = (*self._notes, *(self._contrast_note if of == "motion" else ()), *notes)
+        return clip_output(self._task, scores_NK, source=self._source, trained=0, notes=every)
+
+    def _cosines(self, name: PromptSet, pooled: Pooled) -> Floats:
+        """Cosines of motion alone and the texts of a set of prompts: (N, K)."""
+        motion_NW, texts_KW = self._compared(name, pooled)
+        cosines_NK: Floats = motion_NW @ texts_KW.T
+        return cosines_NK
+
+    def _compared(self, name: PromptSet, pooled: Pooled) -> tuple[Floats, Floats]:
+        """Vectors of clips (N, W) and of classes (K, W) whose products are the scores of motion alone."""
+        config, heads, texts_KPD = self._config, self._heads, self._texts[name]
+        if pooled == "whole":
+            motion_NW, texts_KW = heads.project(self._features()), heads.project_texts(texts_KPD)
+        else:
+            regions = range(texts_KPD.shape[1])
+            weights_R = region_weights(len(regions), config.part_share)
+            local_NRD = self._local_features()
+            motion_NRW = np.stack([heads.project(local_NRD[:, r]) for r in regions], 1)
+            texts_KRW = np.stack([heads.project_texts(texts_KPD[:, r]) for r in regions], 1)
+            motion_NW, texts_KW = side_by_side(motion_NRW, weights_R), side_by_side(texts_KRW, weights_R)
+        if config.text_neighbours:
+            texts_KW = contrasted(texts_KW, neighbours=config.text_neighbours, weight=config.text_contrast)
+        return motion_NW, texts_KW
+
+    def _local_features(self) -> Floats:
+        """Features of regions of the measured clips, computed once: (N, R, 256), the whole, parts and shares of
+        time."""
+        if self._local is None:
+            config = self._config
+            self._local = local_features_of(
+                self._encoder, self._task.test, config.look, spans=SPANS, workers=config.workers
+            )
+        return self._local
 
     def _features(self) -> Floats:
         """E_M of the measured clips, computed once."""

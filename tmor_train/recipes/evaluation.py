@@ -144,6 +144,19 @@ def zero_shot_movement() -> ZeroShotConfig:
     )
 
 
+def zero_shot_parts() -> ZeroShotConfig:
+    """Sentences on the whole body and on four parts of it: all compared with the whole clip, and each with the feature
+    over its own joints. Beside it, scores corrected by the measured clips."""
+    return replace(
+        zero_shot_movement(),
+        recipe="zero_shot_parts",
+        about="zero-shot by sentences on head, arms, hips and legs, compared with these parts' features (--texts)",
+        prompts=("movement", "body_parts"),
+        part_pooling="on",
+        rescoring=("centred", "skeleton_cache"),
+    )
+
+
 def detect_probe() -> DetectConfig:
     """T-MOR's linear head on a frozen trunk, which is also frozen in its batch norm."""
     return DetectConfig(
@@ -288,6 +301,7 @@ _ON_CLIPS = (
     fewshot,
     zero_shot,
     zero_shot_movement,
+    zero_shot_parts,
 )
 _BY_FRAMES = (detect_probe, detect_finetune, detect_cpu, detect_finetune_cpu)
 _BY_EVENTS = (detect_events, detect_events_cpu)

@@ -64,6 +64,51 @@ def test_features_follow_from_each_other(make: Make) -> None:
 
 
 @backbones
+def test_frames_and_clip_of_one_pass(make: Make) -> None:
+    model, x = ready(make, people="masked_mean"), clips()
+    present = torch.tensor([[True, True], [True, False], [False, False]])
+    with torch.no_grad():
+        frames, clip = model.frame_and_clip_features(x, present)
+        assert torch.equal(frames, model.pooled_frames(x, present))
+        assert torch.equal(clip, model.clip_features(x, present))
+
+
+@backbones
+def test_local_features_are_means_over_the_joints_of_parts_and_over_spans_of_time(make: Make) -> None:
+    """Against sums over single joints and frames."""
+    model, x = ready(make, people="masked_mean"), clips(frames=14)
+    present = torch.tensor([[True, True], [True, False], [False, True]])
+    with torch.no_grad():
+        local = model.local_features(x, present, parts=((0,), (2, 5, 7)), spans=3)
+        joints = model.joint_features(x).view(3, 2, FEATURES, 4, 13)
+        people = [joints[0].mean(0), joints[1, 0], joints[2, 1]]  # four feature frames: spans begin at 0, 1, 3
+        assert local.shape == (3, 1 + 2 + 3, FEATURES)
+        for n, one in enumerate(people):
+            expected = [
+                one.mean((1, 2)),
+                one[:, :, 0].mean(1),
+                sum(one[:, t, v] for t in range(4) for v in (2, 5, 7)) / 12,
+                one[:, 0].mean(1),
+                sum(one[:, t, v] for t in (1, 2) for v in range(13)) / 26,
+                one[:, 3].mean(1),
+            ]
+            torch.testing.assert_close(local[n], torch.stack(expected), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(local[:, 0], model.clip_features(x, present))
+
+
+@backbones
+def test_spans_of_a_clip_that_is_shorter_than_them_have_one_frame_each(make: Make) -> None:
+    model, x = ready(make), clips(frames=4)
+    with torch.no_grad():
+        local = model.local_features(x, parts=(), spans=3)
+    torch.testing.assert_close(local[:, 1:], local[:, :1].expand(-1, 3, -1))
+    with pytest.raises(ValueError, match="one joint at least"):
+        model.local_features(x, parts=((),), spans=0)
+    with pytest.raises(ValueError, match="takes"):
+        model.local_features(x[:, :1], parts=(), spans=0)
+
+
+@backbones
 def test_without_classes_the_model_gives_features(make: Make) -> None:
     model, x = ready(make), clips()
     assert isinstance(model.fc, torch.nn.Identity)

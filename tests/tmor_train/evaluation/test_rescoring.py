@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from tmor_train.data.dataset import Floats
-from tmor_train.evaluation.config import Rescoring, RescoringConfig
+from tmor_train.evaluation.config import RescoringByVectors, RescoringConfig
 from tmor_train.evaluation.rescoring import rescored
 
-WAYS: tuple[Rescoring, ...] = ("centred", "csls", "prototypes", "cache")
+WAYS: tuple[RescoringByVectors, ...] = ("centred", "csls", "prototypes", "cache")
 
 
 def unit(vectors_ND: Floats) -> Floats:
@@ -34,7 +34,7 @@ def top1(scores_NK: Floats, labels: Floats) -> float:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_each_way_finds_classes_that_a_hub_hides(way: Rescoring) -> None:
+def test_each_way_finds_classes_that_a_hub_hides(way: RescoringByVectors) -> None:
     motion, texts, labels = modalities(gap=3.0)
     assert top1(motion @ texts.T, labels) < 0.5
     scores = rescored(motion, texts, way, RescoringConfig())
@@ -81,7 +81,7 @@ def test_a_class_without_clips_keeps_its_text() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_one_clip_and_one_class(way: Rescoring) -> None:
+def test_one_clip_and_one_class(way: RescoringByVectors) -> None:
     motion, texts, _ = modalities(gap=1.0)
     assert np.isfinite(rescored(motion[:1], texts, way, RescoringConfig())).all()
     assert np.isfinite(rescored(motion, texts[:1], way, RescoringConfig())).all()
@@ -98,6 +98,7 @@ def test_one_clip_and_one_class(way: Rescoring) -> None:
         ("share", 0.0),
         ("share", 1.5),
         ("prototype_weight", -0.1),
+        ("local_share", 1.1),
         ("sharpness", 0.0),
         ("temperature", 0.0),
         ("cache_weight", -1.0),

@@ -18,8 +18,8 @@ from tests import building, built
 from tmor_train.configuration import ConfigError, as_json, changed
 from tmor_train.data_sources import MissingTextError
 from tmor_train.encoder import UnusableEncoderError
-from tmor_train.evaluation.config import ZeroShotConfig
-from tmor_train.evaluation.encoders import EncoderNotFoundError, leakage_notes
+from tmor_train.evaluation.config import TTAConfig, ZeroShotConfig
+from tmor_train.evaluation.encoders import EncoderNotFoundError, leakage_notes, local_features_of
 from tmor_train.evaluation.zero_shot import (
     Sides,
     combined,
@@ -38,6 +38,7 @@ from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)
 CLASSES = ("sit_down", "walking")
+DESCRIBED_CLASSES = ("sitting down", "walking")
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,68 @@ def test_each_rescoring_is_a_result_of_motion_alone(
     assert not np.allclose(plain, csls)
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vectors of all prompts of two classes whose movements are described."""
+    path = tmp_path_factory.mktemp("zero") / "described.parquet"
+    sentences = all_prompts(DESCRIBED_CLASSES)
+    vectors = np.random.default_rng(6).normal(size=(len(sentences), 4)).astype(np.float32)
+    pq.write_table(pa.table({"sentence": sentences, "vector": list(vectors)}), path)
+    return path
+
+
+def test_sentences_on_parts_are_compared_with_the_features_over_these_joints(
+    demo_run: Path, shards: Path, described: Path, tmp_path: Path
+) -> None:
+    changes = ("prompts=body_parts", "visual=", "rescoring=centred,skeleton_cache", "part_pooling=on", "part_share=0.6")
+    own = f"class_texts={','.join(DESCRIBED_CLASSES)}"
+    zero_shot(config(demo_run, shards, described, own, *changes), tmp_path / "run")
+    found = {result.mode: place for place, result in results_under(tmp_path / "run")}
+    ends = ("", "_centred", "_skeleton_cache")
+    assert set(found) == {f"zero_shot_body_parts{pooled}{end}" for pooled in ("", "_pooled") for end in ends}
+    encoder = tmor_train.load(demo_run, device="cpu")
+    assert encoder.heads is not None
+    motions = tmor_train.data.read_shards(shards, split="test")
+    local = local_features_of(encoder, motions, TTAConfig(), spans=3, workers=0)
+    assert local.shape == (5, 8, 256)
+    rows = {row["sentence"]: row["vector"] for row in pq.read_table(described).to_pylist()}
+    at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
+    pooled, whole = (read_scores(found[f"zero_shot_body_parts{end}"]) for end in ("_pooled", ""))
+    for row, key in enumerate(pooled.key_N.tolist()):
+        for k, words in enumerate(DESCRIBED_CLASSES):
+            sentences = prompts("body_parts", [words])
+            regions = encoder.project(local[at[key]])
+            texts = np.array([encoder.heads.project_texts([rows[one]])[0] for one in sentences])
+            cosines = [cosine(r.tolist(), t.tolist()) for r, t in zip(regions, texts, strict=False)]
+            assert pooled.scores_NK[row, k] == pytest.approx(0.4 * cosines[0] + 0.6 * sum(cosines[1:]) / 4, abs=1e-4)
+            of_whole = [cosine(regions[0].tolist(), text.tolist()) for text in texts]
+            assert whole.scores_NK[row, k] == pytest.approx(sum(of_whole) / 5, abs=1e-4)
+
+
+def test_texts_contrasted_with_their_neighbours_are_said(
+    demo_run: Path, shards: Path, texts: Path, tmp_path: Path, encoder: Pretrained
+) -> None:
+    """Of two texts each is the other's neighbour."""
+    zero_shot(
+        config(demo_run, shards, texts, "prompts=plain", "text_neighbours=1", "text_contrast=0.25"), tmp_path / "run"
+    )
+    found = {result.mode: (place, result) for place, result in results_under(tmp_path / "run")}
+    place, result = found["zero_shot_plain"]
+    assert "from each class's text, 0.25 of 1 nearest ones is taken off" in result.notes
+    assert not any("taken off" in note for note in found["zero_shot_plain_visual_normalised_mean"][1].notes)
+    rows = {row["sentence"]: row["vector"] for row in pq.read_table(texts).to_pylist()}
+    assert encoder.heads is not None
+    one, other = encoder.heads.project_texts([rows["sit down"], rows["walking"]])
+    motions = tmor_train.data.read_shards(shards, split="test")
+    vectors = np.concatenate([v for _, v in encoder.embed_set(motions, workers=0)])
+    at = {key: number for number, key in enumerate(motions.clips.key_N.tolist())}
+    scores = read_scores(place)
+    for key, score_K in zip(scores.key_N.tolist(), scores.scores_NK, strict=True):
+        motion = encoder.project(vectors[at[key]])
+        assert score_K[0] == pytest.approx(cosine(motion.tolist(), (one - 0.25 * other).tolist()), abs=1e-4)
+        assert score_K[1] == pytest.approx(cosine(motion.tolist(), (other - 0.25 * one).tolist()), abs=1e-4)
+
+
 def test_a_run_is_resumed_and_not_begun_twice(demo_run: Path, shards: Path, texts: Path, tmp_path: Path) -> None:
     one = config(demo_run, shards, texts, "prompts=plain", "visual=score_mean,raw_mean")
     zero_shot(one, tmp_path / "run")
@@ -230,6 +293,11 @@ def test_mistakes_say_what_to_do(demo_run: Path, shards: Path, texts: Path, tmp_
     refused(MissingTextError, "words for 1 classes, but there are 2", "class_texts=sitting")
     with pytest.raises(ConfigError, match="at least one set"):
         config(demo_run, shards, texts, "prompts=")
+    with pytest.raises(ConfigError, match="prompts=body_parts"):
+        config(demo_run, shards, texts, "part_pooling=on")
+    for change, match in (("part_share=1.5", "part_share"), ("text_neighbours=-1", "text_neighbours")):
+        with pytest.raises(ConfigError, match=match):
+            config(demo_run, shards, texts, change)
 
 
 def test_what_was_seen_before_is_said(demo_run: Path, shards: Path) -> None:

@@ -46,6 +46,13 @@ def test_zero_shot_by_movements_has_these_prompts_alone() -> None:
     assert "movement" not in RECIPES["zero_shot"]().prompts
 
 
+def test_zero_shot_by_parts_compares_them_with_the_whole_and_with_their_own_features() -> None:
+    by_parts, whole = RECIPES["zero_shot_parts"](), RECIPES["zero_shot_movement"]()
+    assert by_parts.prompts == ("movement", "body_parts")
+    assert (whole.part_pooling, by_parts.part_pooling) == ("off", "on")
+    assert (whole.text_neighbours, by_parts.text_neighbours) == (0, 0)
+
+
 def test_every_table_of_the_paper_has_a_recipe() -> None:
     assert [name for name in RECIPES if RECIPES[name]().__class__.__name__ == "TableConfig"] == list(TABLES)
     assert all(RECIPES[name]().table == name for name in TABLES)
