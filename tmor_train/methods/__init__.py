@@ -13,11 +13,12 @@ from tmor_train.methods.aimclr import AimCLR
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, StepContext
 from tmor_train.methods.cluster_contrast import ClusterContrast
 from tmor_train.methods.crosclr import CrosSCLR
+from tmor_train.methods.dense import Dense
 from tmor_train.methods.motionclip import MotionCLIP
 from tmor_train.methods.tmor import TMOR
 from tmor_train.methods.via import ViA
 
-MethodConfig = AimCLR | ClusterContrast | CrosSCLR | MotionCLIP | ViA
+MethodConfig = AimCLR | ClusterContrast | CrosSCLR | Dense | MotionCLIP | ViA
 
 
 def method_of(config: MethodConfig | None, context: MethodContext) -> Method:
@@ -51,6 +52,7 @@ __all__ = [
     "AimCLR",
     "ClusterContrast",
     "CrosSCLR",
+    "Dense",
     "Method",
     "MethodConfig",
     "MethodContext",

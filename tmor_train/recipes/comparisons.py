@@ -16,11 +16,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from tmor_train.data.augment import Project, Rotate, Shear, ShiftCrop, View
-from tmor_train.methods import AimCLR, ClusterContrast, CrosSCLR, MethodConfig, MotionCLIP, ViA
+from tmor_train.data.augment import Blur, Project, Rotate, Shear, ShiftCrop, SpaceView, View
+from tmor_train.methods import AimCLR, ClusterContrast, CrosSCLR, Dense, MethodConfig, MotionCLIP, ViA
 from tmor_train.methods.crosclr import STREAMS
 from tmor_train.objective_config import ObjectiveConfig
-from tmor_train.recipes.pretrain import pretrain_sets, small, stage1, stage2
+from tmor_train.recipes.pretrain import joint, pretrain_sets, sets_train, small, stage1, stage2
 from tmor_train.training.config import PretrainConfig, ViewConfig
 
 _DEGREES = 90.0  # the widest of the seven yaws in LAC's configuration, -90 to 90 by 30
@@ -219,6 +219,28 @@ def backbone(base: Callable[[], PretrainConfig], prefix: str, name: Literal["uni
     )
 
 
+def dense(base: Callable[[], PretrainConfig], prefix: str, term: DenseTerm | None) -> PretrainConfig:
+    """``base`` with a loss on features of frames, of weight 1; without one it is what the others are compared with.
+    Views keep frames where they are, so that those of two views correspond: crops in time are left out."""
+    config = base()
+    kept = tuple(
+        tuple(step for step in view if isinstance(step, SpaceView | Blur))
+        for view in (config.views.anchor, config.views.positive)
+    )
+    about = "no loss on frames, to compare with" if term is None else f"and {_DENSE_WORDS[term]}"
+    return replace(
+        config,
+        recipe=f"{prefix}dense" + (f"_{term}" if term else ""),
+        about=f"{config.recipe} with views that keep times, {about}",
+        method=Dense(
+            w_frames=float(term == "frames"),
+            w_decorrelation=float(term == "decorrelation"),
+            w_frame_text=float(term == "frame_text"),
+        ),
+        views=replace(config.views, anchor=kept[0], positive=kept[1]),
+    )
+
+
 def _weighed(config: ObjectiveConfig, losses: tuple[Loss, ...]) -> ObjectiveConfig:
     """``config`` with weight 1 for ``losses`` and 0 for all others."""
     return replace(config, w_mm=float("mm" in losses), w_mv=float("mv" in losses), w_mt=float("mt" in losses))
@@ -237,6 +259,14 @@ _ALL: tuple[Loss, ...] = ("mm", "mv", "mt")
 _ROWS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mv",), ("mt",), ("mm", "mv"), ("mm", "mt"), _ALL)
 _ROWS_OF_SETS: tuple[tuple[Loss, ...], ...] = (("mm",), ("mt",), ("mm", "mt"))
 _BACKBONES: tuple[Literal["unik", "agcn", "stgcn"], ...] = ("unik", "agcn", "stgcn")
+# For detection, beside T-MOR's losses; with text, which one of them is about.
+DenseTerm = Literal["frames", "decorrelation", "frame_text"]
+_DENSE_WORDS: dict[DenseTerm, str] = {
+    "frames": "frames of two views contrasted (after LAC)",
+    "decorrelation": "features of frames decorrelated (after USDRL)",
+    "frame_text": "every window near to the clip's text",
+}
+_DENSE: tuple[DenseTerm | None, ...] = (None, *_DENSE_WORDS)
 # Up to MoCo's, by way of SkeletonCLR's 32,768; the paper's own numbers are in its appendix, which is not public.
 _QUEUES = (4096, 16_384, 32_768, 65_536)
 # At most half of the clips: a longer queue holds mostly older keys of the same clips.
@@ -252,6 +282,8 @@ _FUNCTIONS: tuple[Callable[[], PretrainConfig], ...] = (
     *(partial(sets_losses, *row) for row in _ROWS_OF_SETS),
     *(partial(queue, pretrain_sets, "sets", size) for size in _QUEUES_OF_SETS),
     *(partial(backbone, pretrain_sets, "sets", name) for name in _BACKBONES),
+    *(partial(dense, joint, "", term) for term in _DENSE),
+    *(partial(dense, sets_train, "sets_", term) for term in _DENSE),
 )
 
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {

@@ -35,6 +35,8 @@ TINY = (
 )
 # From the second epoch on, what the recipe does later.
 LATER = {"crosclr": ["method.cross_from=1"], "aimclr": ["method.mine_from=1"]}
+# All losses on frames, in one run.
+LATER["dense"] = [f"method.w_{name}=1" for name in ("frames", "decorrelation", "frame_text")]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_a_recipe_is_what_its_json_says(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cluster_contrast", "crosclr", "aimclr", "motionclip", "via"])
+@pytest.mark.parametrize("name", ["cluster_contrast", "crosclr", "aimclr", "motionclip", "via", "dense"])
 def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
