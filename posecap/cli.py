@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import add, build, datasets, models
+from posecap.commands import add, build, datasets, models, push
 from posecap.terminal import add_completion, run_command
 
 RENAMED = {"forget": "remove"}
@@ -18,6 +18,9 @@ a first dataset, from real footage, in a few minutes:
   posecap build --manifest demo
   posecap view --sheet
   posecap verify
+
+to others:
+  posecap push datasets/demo OWNER/demo --dry-run
 
 from your own videos:
   posecap manifest folder VIDEOS --output mine.yaml
@@ -65,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (build, add, datasets, models):
+    for group in (build, add, datasets, push, models):
         group.add(commands)
     add_completion(commands, parser)
     return parser

@@ -5,6 +5,7 @@ Its text is in ``card.md.jinja``. It contains no times: the same dataset has the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ import yaml
 from posecap import __version__
 from posecap.joints import LAYOUTS
 from posecap.outcomes import LOST, StageLine
-from posecap.release.dataset_info import MODELS, DatasetInfo, hub_identifier, license_url
+from posecap.release.dataset_info import MODELS, QUALITY, DatasetInfo, hub_identifier, license_url
+from posecap.shards import INDEX_SCHEMA
 from posecap.skeletons import MEASURES
 from posecap.weights.registry import REGISTRY
 
@@ -34,6 +36,24 @@ _FEATURES: list[dict[str, Any]] = [
 ]
 """The columns of the tars as Hugging Face datasets reads them, as it writes their types. Facts are JSON, with whatever
 keys a clip has."""
+_FACTS = (
+    *("row_id", "uri", "source_id", "split", "label", "license", "source"),
+    *("start_seconds", "end_seconds", "fps", "width", "height", "codec", "layout"),
+)
+"""Facts that every clip has, under their names in the index."""
+_DTYPES = {"double": "float64"}
+"""Types for which Hugging Face datasets has another name than Arrow."""
+_ABOUT_VIDEO = {
+    "none": (
+        "but no video. Made with",
+        "No frame of any video is in this dataset (`store_video: none`).",
+    ),
+    "clip": (
+        "and the clips themselves as mp4. Made with",
+        "This dataset holds the clips themselves (`store_video: clip`): faces and surroundings can be seen.",
+    ),
+}
+"""What the card says at its beginning and of the people in the videos, by what is stored of them."""
 _LONGEST_TABLE = 40
 """Rows of a table. Our choice, a page or so; the card says how many more there are."""
 _QUANTILES = ("p05", "p25", "median", "p75", "p95")
@@ -64,8 +84,10 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     return template.get_template("card.md.jinja").render(
         info=info,
         posecap_version=__version__,
+        about_video=_ABOUT_VIDEO[info.store_video],
         longest_table=_LONGEST_TABLE,
         front_matter=yaml.safe_dump(_front_matter(info, languages), sort_keys=False, allow_unicode=True, width=100),
+        index_files=json.dumps({split.replace("-", "_"): f"index/{split}-*.parquet" for split in info.splits}),
         layouts=[f"{name} ({len(LAYOUTS[name].names)} joints)" for name in info.counted("layout") if name],
         license_url=license_url(info.license),
         repeated=info.content_duplicates(),
@@ -110,6 +132,13 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     )
 
 
+def without_video(card: str) -> str:
+    """The card of a dataset with the clips as mp4 as that of the same dataset without them."""
+    for stored, none in zip(_ABOUT_VIDEO["clip"], _ABOUT_VIDEO["none"], strict=True):
+        card = card.replace(stored, none, 1)
+    return card
+
+
 def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]:
     """The YAML at the card's beginning, with the keys that the Hub knows."""
 
@@ -130,11 +159,40 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
         "task_categories": ["video-classification", "keypoint-detection", "feature-extraction"],
         "tags": ["skeleton", "pose-estimation", "action-recognition", "webdataset", "posecap"],
         "size_categories": [next((name for most, name in _SIZES if info.clips < most), "10M<n<100M")],
-        # One builder serves all configurations, the one of the first; index files, in another format, are loaded by
-        # their folder. Types are declared, since they would else be guessed from the first clips.
-        "configs": [{"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")}],
-        "dataset_info": [{"config_name": "samples", "features": _FEATURES}],
+        # datasets reads all configurations of a repository with the builder of the first, so that beside tars none can
+        # be of Parquet: `index` takes what the tars have of it. Types are declared, since they would else be guessed
+        # from the first clips.
+        "configs": [
+            {"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")},
+            {"config_name": "index", "data_files": files("data/{}/pose-*.tar")},
+        ],
+        "dataset_info": [
+            {"config_name": "samples", "features": _FEATURES},
+            {"config_name": "index", "features": _facts()},
+        ],
     }
+
+
+def _facts() -> list[dict[str, Any]]:
+    """The columns of the tars without arrays, with a type for each fact that every clip has, whatever the first clips
+    have."""
+
+    def typed(names: Sequence[str]) -> list[dict[str, Any]]:
+        found = ((name, str(INDEX_SCHEMA.field(name).type)) for name in names)
+        return [{"name": name, "dtype": _DTYPES.get(dtype, dtype)} for name, dtype in found]
+
+    def words(*names: str) -> list[dict[str, Any]]:
+        return [{"name": name, "dtype": "string"} for name in names]
+
+    counts = [{"name": name, "dtype": "int32"} for name in ("people", "frames", "joints")]
+    spans = [{"name": name, "list": "float64"} for name in ("pts_span", "video_span")]
+    nested = [
+        {"name": "quality", "struct": typed(QUALITY)},
+        {"name": "models", "struct": words(*(name.removesuffix("_model") for name in MODELS))},
+        {"name": "captions", "list": words("text", "origin")},
+    ]
+    facts = {"name": "json", "struct": [*typed(_FACTS), *counts, *spans, *nested]}
+    return [*words("__key__", "txt"), facts, *words("__url__")]
 
 
 def _counts(counts: Mapping[str | None, int]) -> list[tuple[str, str]]:

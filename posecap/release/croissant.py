@@ -6,12 +6,15 @@ See http://mlcommons.org/croissant/1.0 for the format.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
+from posecap.files import Written
 from posecap.release.dataset_info import DatasetInfo, license_url
 from posecap.shards import INDEX_SCHEMA
 
@@ -63,6 +66,8 @@ _ABOUT: Final = {
     "caption_origins": "where each sentence comes from",
     "weights": "model files behind the sample, as name:SHA-256",
 }
+_VIDEOS: Final = "videos"
+_VIDEO_FILE: Final = re.compile(r"data/[^/]+/video-\d+\.tar")
 # Properties of schema.org with the meaning of a column.
 _SAME_AS: Final = {"license": "https://schema.org/license", "captions": "https://schema.org/caption"}
 
@@ -100,6 +105,22 @@ def make_croissant(info: DatasetInfo, *, published: date, url: str | None = None
     }
 
 
+def without_video(document: Mapping[str, Any], changed: Mapping[str, Written]) -> dict[str, Any]:
+    """A document of :func:`make_croissant` for the same dataset without the clips as mp4.
+
+    Args:
+        changed: files that have other bytes there, by name.
+    """
+    distribution = []
+    for node in document["distribution"]:
+        if node["@id"] == _VIDEOS or _VIDEO_FILE.fullmatch(node["@id"]):
+            continue
+        if (file := changed.get(node["@id"])) is not None:
+            node = {**node, "contentSize": f"{file.size_bytes} B", "sha256": file.sha256}
+        distribution.append(node)
+    return {**document, "distribution": distribution}
+
+
 def _node(kind: str, identifier: str, *, name: str | None = None, **properties: Any) -> dict[str, Any]:
     """A node of the kinds that Croissant adds to schema.org; ``identifier`` is its name too where none is given."""
     return {"@type": f"cr:{kind}", "@id": identifier, "name": name or identifier, **properties}
@@ -113,7 +134,7 @@ def _sets(info: DatasetInfo) -> list[dict[str, Any]]:
         ("columns", "the same arrays for memory-mapped training", ".columns", "data/*/pose-*.columns"),
     ]
     if info.store_video == "clip":
-        sets.append(("videos", "the clips as mp4, under the samples' keys", ".tar", "data/*/video-*.tar"))
+        sets.append((_VIDEOS, "the clips as mp4, under the samples' keys", ".tar", "data/*/video-*.tar"))
     for name, member in info.extra.items():
         about = f"extra member of the samples, by their keys, made by {member.engine}"
         sets.append((name, about, ".arrow", f"extra/{name}/*.arrow"))

@@ -278,6 +278,9 @@ def write_summary(location: Location, name: str, content: str | Mapping[str, Any
     Raises:
         OSError: the disk or the object store (StorageError) is full or fails.
     """
-    if not isinstance(content, str):
-        content = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    open_storage(location).write(name, content.encode())
+    open_storage(location).write(name, content.encode() if isinstance(content, str) else summary_bytes(content))
+
+
+def summary_bytes(document: Mapping[str, Any]) -> bytes:
+    """A report or Croissant document as it is written."""
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

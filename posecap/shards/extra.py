@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
@@ -479,6 +479,21 @@ def read_extra_list(location: Location) -> dict[MemberName, ListedMember]:
         if isinstance(error, ShardError):
             raise
         raise ShardError(f"{paths.EXTRA_LIST} does not list members: {error!r}; {_LIST_REMEDY}") from error
+
+
+def list_without(content: bytes, keep: Callable[[MemberName, PartName], bool]) -> bytes | None:
+    """The bytes of an ``extra.json`` with only those parts of members that are to be kept; None without any.
+
+    Raises:
+        ShardError: it is damaged.
+    """
+    document = decode_document(content, name=paths.EXTRA_LIST, remedy=_LIST_REMEDY)
+    members = {
+        name: {**one, "parts": kept}
+        for name, one in document["members"].items()
+        if (kept := {p: e for p, e in one["parts"].items() if keep(MemberName.of(name), paths.part_named(p))})
+    }
+    return encode_document({**document, "members": members}) if members else None
 
 
 def read_extra(storage: Storage, member: MemberName, part: PartName) -> ExtraRows:

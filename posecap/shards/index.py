@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -151,8 +152,26 @@ def write_index(file: AtomicFile, rows: Iterable[tuple[Any, ...]]) -> None:
             columns.append(pa.array(values, field.type))
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
             raise ShardError(f"index: column {field.name!r} takes {field.type}: {error}") from error
-    table = pa.table(columns, schema=INDEX_SCHEMA)
+    _write(pa.table(columns, schema=INDEX_SCHEMA), file)
+
+
+def _write(table: Any, file: Any) -> None:
     pq.write_table(table, file, compression="zstd", row_group_size=table.num_rows)
+
+
+def without_video(content: bytes) -> bytes:
+    """The bytes of an index as those of a part without stored video, which its other files do not tell.
+
+    Raises:
+        ShardError: not an index of this format.
+    """
+    table = read_index(pa.BufferReader(content)).cast(INDEX_SCHEMA)
+    for name in ("mp4_offset", "mp4_size"):
+        number = INDEX_SCHEMA.get_field_index(name)
+        table = table.set_column(number, INDEX_SCHEMA.field(number), pa.nulls(table.num_rows, pa.int64()))
+    file = io.BytesIO()
+    _write(table, file)
+    return file.getvalue()
 
 
 def read_table(storage: Storage, relative: str) -> Any:

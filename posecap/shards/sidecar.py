@@ -257,11 +257,14 @@ def dataset_list(location: Location) -> dict[str, Any]:
     Raises:
         ShardError: a sidecar is damaged.
     """
-    parts = []
-    for part, content in _sidecar_contents(open_storage(location)):
-        document = _checked(part, content)
-        parts.append({"part": str(part), "samples": document["samples"], "sidecar": _written(content)})
-    return {"format": paths.FORMAT, "parts": parts}
+    storage = open_storage(location)
+    return list_of((part, _checked(part, content)["samples"], content) for part, content in _sidecar_contents(storage))
+
+
+def list_of(parts: Iterable[tuple[PartName, int, bytes]]) -> dict[str, Any]:
+    """The content of a ``dataset.json`` that lists these parts, each with its samples and the bytes of its sidecar."""
+    listed = [{"part": str(part), "samples": samples, "sidecar": _written(content)} for part, samples, content in parts]
+    return {"format": paths.FORMAT, "parts": listed}
 
 
 def is_listed(location: Location) -> bool:

@@ -42,9 +42,10 @@ LOCK_FOLDER = ".lease"
 MAX_MAPPED_BYTES = 4 << 30
 """Largest remote file that :meth:`Storage.map` downloads; a local one is mapped, whatever its size."""
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+_STORES = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
+_EXTRAS = {**_STORES, "hf": "hub"}
 """Extra of posecap that installs a scheme's back-end."""
-_ATOMIC_CREATE = frozenset({*_EXTRAS, "memory"})
+_ATOMIC_CREATE = frozenset({*_STORES, "memory"})
 """Schemes whose back-ends put an object only if there is none, in one request."""
 _UPLOAD_CHUNK_BYTES = 16 << 20
 """Of a large file, sent in one request; S3 takes 10,000 of them, 160 GB."""
@@ -82,12 +83,19 @@ _STALE_CLAIM_SECONDS = 300.0
 _PASSING_ERRNOS = frozenset(
     {errno.EBUSY, errno.EREMOTEIO, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 )
-_CLIENT_LIBRARIES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "requests", "urllib3"})
+_CLIENT_LIBRARIES = frozenset(
+    {
+        *("aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "httpcore", "httpx", "httpx2"),
+        *("huggingface_hub", "requests", "urllib3"),
+    }
+)
 """Packages whose errors may pass, where they have no status that says otherwise and are not about credentials."""
 # In the names of these packages' errors.
 _BAD_CREDENTIALS = re.compile(r"Credential|Token|Profile|Auth|Refresh")
 _SLOW_DOWN, _TIMED_OUT = 429, 408
 """Statuses of HTTP that may pass, as all from 500 on."""
+_REFUSED = (401, 403)
+"""Statuses of HTTP: credentials are missing, or do not suffice."""
 _NOT_FOUND, _PRECONDITION_FAILED, _NO_SUCH_RANGE = 404, 412, 416
 """Statuses of HTTP: there is no such thing; what a request was to find, or not to find, was otherwise; a file ends
 before a range."""
@@ -453,7 +461,7 @@ class RemoteStorage(Storage):
             extra = _EXTRAS.get(self._scheme)
             install = f"pip install 'posecap[{extra}]'" if extra else f"the fsspec back-end for {self._scheme}://"
             return StorageError(f"{where}: {self._scheme}:// needs a package that is not installed: install {install}")
-        if isinstance(error, PermissionError) or _is_about_credentials(error):
+        if isinstance(error, PermissionError) or _is_about_credentials(error) or _status_of(error) in _REFUSED:
             return StorageError(
                 f"{where}: the store does not let this user {what} ({kind}): check the credentials in the environment "
                 "or the store's configuration files, and the rights to list, read, write and delete"
@@ -802,8 +810,11 @@ def _status_of(error: Exception) -> int | None:
 
 
 def _own_status(error: Exception) -> Any:
-    """The status that errors of other libraries have: aiohttp's, gcsfs' and Azure's, each under a name of its own."""
-    return next((found for name in ("status", "code", "status_code") if (found := getattr(error, name, None))), None)
+    """The status that errors of other libraries have: aiohttp's, gcsfs', Azure's and the Hub's, each in a place of its
+    own."""
+    names = ("status", "code", "status_code")
+    own = next((found for name in names if (found := getattr(error, name, None))), None)
+    return getattr(getattr(error, "response", None), "status_code", None) if own is None else own
 
 
 def _may_pass(error: Exception) -> bool:

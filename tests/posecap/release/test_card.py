@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from posecap.release.card import CARD_FILE, make_card
+import posecap
+from posecap.release.card import CARD_FILE, make_card, without_video
 from posecap.release.dataset_info import write_summary
 from posecap.types import PartName
 from tests import building, built, dataset_infos
@@ -50,6 +51,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
                 {"split": "val_2", "path": "data/val-2/pose-*.tar"},
             ],
         },
+        {"config_name": "index", "data_files": front["configs"][0]["data_files"]},
     ]
     for config in front["configs"]:
         for files in config["data_files"]:
@@ -57,7 +59,7 @@ def test_front_matter_is_what_the_hub_reads(tmp_path: Path):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_hugging_face_datasets_loads_samples_and_index(
+def test_hugging_face_datasets_loads_both_configurations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
 ) -> None:
     """In the first shard every clip has a label; in the second none has, and facts that no other clip has."""
@@ -77,8 +79,17 @@ def test_hugging_face_datasets_loads_samples_and_index(
         assert one["json"]["label"] == sample.facts["label"]
         assert one["json"].get("only_here") == sample.facts.get("only_here")
     assert len(list(loaded["val"])) == 1
-    index = datasets.load_dataset(str(root), data_dir="index", streaming=streaming, cache_dir=str(tmp_path / "cache"))
-    assert [row["key"] for row in index["train"]] == [sample.key for sample in samples]
+    facts = datasets.load_dataset(str(root), "index", streaming=streaming, cache_dir=str(tmp_path / "cache"))["train"]
+    index = posecap.index(root, "train").to_table().to_pylist()
+    for one, row in zip(facts, index, strict=True):
+        assert (one["__key__"], one["txt"]) == (row["key"], row["captions"][0])
+        found, quality = one["json"], one["json"]["quality"]
+        assert [caption["origin"] for caption in found["captions"]] == row["caption_origins"]
+        assert found["models"]["pose"] == row["pose_model"]
+        for name in ("label", "uri", "start_seconds", "width", "layout", "license", "split"):
+            assert found[name] == row[name]
+        assert (quality["jitter"], quality["identity_switches"]) == (row["jitter"], row["identity_switches"])
+        assert (found["people"], found["frames"], found["joints"]) == (row["M"], row["T"], row["J"])
 
 
 def test_licenses_that_the_hub_does_not_know_are_named(tmp_path: Path):
@@ -119,6 +130,11 @@ def test_the_people_in_the_videos(tmp_path: Path):
     assert "write to me@example.org" in body
     _, body = front_and_body(make_card(dataset_infos.info(tmp_path / "other", store_video="clip")))
     assert "faces and surroundings can be seen" in body
+
+
+def test_a_card_is_made_one_of_a_dataset_without_video(tmp_path: Path):
+    stored, none = (make_card(dataset_infos.info(tmp_path / name, store_video=name)) for name in ("clip", "none"))
+    assert without_video(stored) == without_video(none) == none
 
 
 def test_words_from_outside_stay_words(tmp_path: Path):
