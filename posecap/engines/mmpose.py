@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from posecap.inference.crops import Joints, PersonCrop, RTMPoseEstimator, Size
-from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
 from posecap.inference.package_compat import ensure_mmpose
 from posecap.joints import flip_order
 from posecap.models import locate
@@ -100,10 +100,6 @@ class RTMPose(RTMPoseEstimator):
             samples = network.predict(data["inputs"], data["data_samples"])
         people = [sample.pred_instances for sample in samples]
         return [np.concatenate([p.keypoints[0], p.keypoint_scores[0][:, None]], -1) for p in people]
-
-    @cached_property
-    def _batches(self) -> Batches:
-        return Batches(self.batch)
 
     @cached_property
     def _device(self) -> torch.device:

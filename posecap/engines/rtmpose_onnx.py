@@ -104,7 +104,7 @@ class RTMPoseOnnx(RTMPoseEstimator):
             locate(self.weights[0]), outputs=("simcc_x", "simcc_y"), device=self.device, batch=self.batch
         )
 
-    @property
+    @cached_property
     def _batches(self) -> Batches:
         """How the base class divides crops into batches."""
         return self._network.batches

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecap.inference.crops import PersonCrop, TopDownEstimator, person_area
-from posecap.inference.device import Batches, Device, Precision, torch_device, torch_dtype
+from posecap.inference.device import Device, Precision, torch_device, torch_dtype
 from posecap.inference.hub_folder import import_transformers
 from posecap.inference.onnx import sample
 from posecap.joints import LAYOUTS, flip_order
@@ -149,10 +149,6 @@ class ViTPose(TopDownEstimator):
                 heatmaps = (heatmaps + mirrored.flip(-1)[:, list(flip_order(self.layout))]) / 2
         found: Floats = heatmaps.cpu().numpy()
         return found
-
-    @cached_property
-    def _batches(self) -> Batches:
-        return Batches(self.batch)
 
     @cached_property
     def _device(self) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -133,10 +134,10 @@ class TopDownEstimator(Engine):
         shape = (tracks.people, frames_THW3.shape[0])
         return scatter_keypoints(found, seen, shape_MT=shape, count=len(LAYOUTS[self.layout].names))
 
-    @property
-    @abstractmethod
+    @cached_property
     def _batches(self) -> Batches:
         """Divides crops into batches, and halves them when memory runs out."""
+        return Batches(self.batch)
 
     @abstractmethod
     def _crops(self, frames_THW3: Pixels, seen: Sequence[PersonCrop]) -> list[Any]:
