@@ -1,4 +1,7 @@
-"""Fixtures of all tests: an S3 server, and footage of real builds from the pinned packages that the demo uses."""
+"""Fixtures of all tests: an S3 server, a Ray cluster, and footage of real builds from the pinned packages that the demo
+uses."""
+
+from __future__ import annotations
 
 import csv
 import os
@@ -6,6 +9,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
@@ -15,6 +19,9 @@ from posecap.interfaces import Limits
 from posecap.models import MissingWeightsError, locate
 from posecap.stage import Reject
 from tests import ROOT, footage, object_store, small
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 os.environ["POSECAP_RANDOM_WEIGHTS"] = "allow"  # those of tests/random_weights; marked, and refused anywhere else
 
@@ -70,6 +77,17 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem().mkdir(name)
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Cluster]:
+    """A Ray cluster of one node with two CPUs that runs for the session, since it takes seconds to start."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 2, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
+    started = Cluster(initialize_head=True, head_node_args=head)
+    yield started
+    started.shutdown()
 
 
 @pytest.fixture(scope="session")

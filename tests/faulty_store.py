@@ -81,7 +81,7 @@ def proxy(endpoint: str) -> Iterator[FaultyStore]:
     store = FaultyStore("")
     server = _Server(store, urlsplit(endpoint).netloc)
     store.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         yield store
     finally:

@@ -334,7 +334,7 @@ def serving(folder: Path, port: int) -> Iterator[None]:
         def log_message(self, format: str, *arguments: Any) -> None: ...
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             yield

@@ -7,7 +7,7 @@ import json
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,6 +30,9 @@ from posecap.verify import repair, verify
 from tests import cheap, small
 from tmor_train.data import read_shards
 from tmor_train.data_sources import DataConfig, motions_of
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 MODELS = """
 @dataclass(frozen=True)
@@ -507,10 +510,10 @@ def test_loaders_of_others_read_members(manifest: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_workers_of_ray_give_the_same_bytes(manifest: Path) -> None:
+def test_workers_of_ray_give_the_same_bytes(manifest: Path, ray_cluster: Cluster) -> None:
     root, other = root_of(manifest), manifest.parent / "other"
     shutil.copytree(root, other)
-    on_ray = Options(runner="ray", workers=1, progress="none")
+    on_ray = Options(address=ray_cluster.address, workers=1, progress="none")
     for name in ("captions.says", "text.wide", "video.few"):
         add(root, name, manifest)
         assert add(other, name, manifest, options=on_ray).missing == {}

@@ -20,11 +20,11 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024**2}
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 
-def run(tmp_path, labels, *, last=ray_stages.Finish, row_seconds=60.0, worker=ONE, workers=2, **options):
+def run(tmp_path, cluster, labels, *, last=ray_stages.Finish, row_seconds=60.0, worker=ONE, workers=2, **options):
     sample = building.sample()
     pipeline = Pipeline(stages=(ray_stages.Fetch(folder=str(tmp_path)), last(samples=(sample,))), worker=worker)
     rows = tuple(Row(row_id=f"r{i}", uri=f"{i}.mp4", label=label) for i, label in enumerate(labels))
-    pool = RayPool(pipeline.segments(), address=None, workers=workers, row_seconds=row_seconds)
+    pool = RayPool(pipeline.segments(), address=cluster.address, workers=workers, row_seconds=row_seconds)
     try:
         (done,) = Schedule(pool, **options).run([WorkPart(PartName("train", 0), rows)])
     finally:
@@ -37,10 +37,10 @@ def only_the_guilty(lost, *, twice, once):
     return set(lost) - {once} == set(twice) and all(lost.count(r) == 2 for r in twice) and lost.count(once) <= 1
 
 
-def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_kept(tmp_path):
+def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_kept(tmp_path, ray_cluster):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "dies once", "fine"]
-    outcomes = run(tmp_path, labels, row_seconds=4.0, poison_after=2, on_lost=lost.append)
+    outcomes = run(tmp_path, ray_cluster, labels, row_seconds=4.0, poison_after=2, on_lost=lost.append)
     assert outcomes == [
         ("kept", ""),
         ("quarantined", "worker_died"),
@@ -52,16 +52,16 @@ def test_a_crashing_row_is_quarantined_a_hanging_one_fails_and_the_others_are_ke
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r4")
 
 
-def test_threads_of_a_worker_process_items_together(tmp_path):
+def test_threads_of_a_worker_process_items_together(tmp_path, ray_cluster):
     labels = ["meets 1 2", "meets 0 2", "meets 0 1"]
-    assert run(tmp_path, labels, worker=Resources(cpus=1, concurrency=3), workers=1) == [("kept", "")] * 3
+    assert run(tmp_path, ray_cluster, labels, worker=Resources(cpus=1, concurrency=3), workers=1) == [("kept", "")] * 3
 
 
-def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
+def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path, ray_cluster):
     lost: list[str] = []
     labels = ["fine", "dies", "fine", "sleeps", "fine", "dies once"]
-    worker = Resources(cpus=1, concurrency=3)
-    outcomes = run(tmp_path, labels, worker=worker, workers=1, row_seconds=5.0, poison_after=2, on_lost=lost.append)
+    one = {"worker": Resources(cpus=1, concurrency=3), "workers": 1}
+    outcomes = run(tmp_path, ray_cluster, labels, **one, row_seconds=5.0, poison_after=2, on_lost=lost.append)
     kept = ("kept", "")
     assert outcomes == [kept, ("quarantined", "worker_died"), kept, ("failed", "timeout"), kept, kept]
     assert only_the_guilty(lost, twice=("r1", "r3"), once="r5")
@@ -74,9 +74,9 @@ def test_of_items_under_way_together_only_the_guilty_one_is_blamed(tmp_path):
         (ray_stages.DiesLoading, "its process died each of the 4 times that it loaded its engines"),
     ],
 )
-def test_workers_that_cannot_start_say_why(tmp_path, last, why):
+def test_workers_that_cannot_start_say_why(tmp_path, ray_cluster, last, why):
     with pytest.raises(WorkersNotReadyError, match=why):
-        run(tmp_path, ["fine"], last=last)
+        run(tmp_path, ray_cluster, ["fine"], last=last)
 
 
 @pytest.fixture

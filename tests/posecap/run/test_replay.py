@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,6 +23,9 @@ from posecap.storage import open_storage
 from posecap.types import Clip, PartName, Row, Span, Video
 from posecap.verify import repair, verify
 from tests import building, cheap, small
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 
 def everything(result: BuildResult) -> dict[str, bytes]:
@@ -498,15 +500,13 @@ def test_results_of_parts_that_are_gone_do_not_outlast_a_removal(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_rays_workers_go_on_from_what_threads_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rays_workers_go_on_from_what_threads_stored(tmp_path: Path, ray_cluster: Cluster) -> None:
     lines, executed = CHANGES["video model"]
     manifest = cheap.manifest(tmp_path)
     small.build(manifest)
     cheap.runs(manifest)
-    # The paths of Ray's sockets, in its folder, must be short.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        monkeypatch.setenv("RAY_TMPDIR", folder)
-        result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update", runner="ray")
+    by_ray = {"runner": "ray", "address": ray_cluster.address}
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update", **by_ray)
     assert {*cheap.runs(manifest)} == executed
     check(tmp_path, result, pipeline=lines)
 
