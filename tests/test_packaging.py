@@ -41,6 +41,13 @@ def made(hook: str, clone: Path, folder: Path) -> zipfile.ZipFile:
     return zipfile.ZipFile(wheel)
 
 
+@pytest.fixture(scope="module")
+def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clone's wheel."""
+    with made("build_wheel", clone, tmp_path_factory.mktemp("wheel")) as packed:
+        return Path(str(packed.filename))
+
+
 def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(clone: Path, tmp_path: Path) -> None:
     """There, the clone's own folder is a namespace package of the same name."""
     installed = tmp_path / "installed"
@@ -64,34 +71,34 @@ def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(clone
     assert Path(found.stdout.strip()) == clone / "posecap" / "__init__.py"
 
 
-def test_a_wheel_has_every_file_of_the_packages(clone: Path, tmp_path: Path) -> None:
+def test_a_wheel_has_every_file_of_the_packages(clone: Path, wheel: Path) -> None:
     """Modules, the markers of types, whatever else lies in the packages, and pipelines and manifests."""
     files = {
         path.relative_to(clone).as_posix() for name in PACKAGES for path in (clone / name).rglob("*") if path.is_file()
     }
     files |= {f"posecap/{path.relative_to(clone)}" for name in FOLDERS for path in (clone / name).iterdir()}
-    with made("build_wheel", clone, tmp_path) as wheel:
-        inside = {name for name in wheel.namelist() if name.startswith(PACKAGES) and ".dist-info/" not in name}
+    with zipfile.ZipFile(wheel) as packed:
+        inside = {name for name in packed.namelist() if name.startswith(PACKAGES) and ".dist-info/" not in name}
     assert inside == files
     assert {"posecap/py.typed", "tmor_train/py.typed"} <= inside
 
 
-def test_a_source_distribution_gives_the_same_wheel(clone: Path, tmp_path: Path) -> None:
+def test_a_source_distribution_gives_the_same_wheel(clone: Path, wheel: Path, tmp_path: Path) -> None:
     call = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", call, str(tmp_path)], cwd=clone, check=True, capture_output=True)
     (packed,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(packed) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = (path for path in tmp_path.iterdir() if path.is_dir())
-    with made("build_wheel", clone, tmp_path / "one") as one, made("build_wheel", source, tmp_path / "two") as two:
+    with zipfile.ZipFile(wheel) as one, made("build_wheel", source, tmp_path / "two") as two:
         assert set(two.namelist()) == set(one.namelist())
 
 
-def test_a_wheel_builds_in_an_empty_folder(clone: Path, tmp_path: Path) -> None:
+def test_a_wheel_builds_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """Pipelines and manifests by name, and the pipeline is the one of the checkout."""
     installed, empty = tmp_path / "installed", tmp_path / "empty"
-    with made("build_wheel", clone, tmp_path) as wheel:
-        wheel.extractall(installed)
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(installed)
     (empty / "videos" / "jump").mkdir(parents=True)
     write_video(empty / "videos" / "jump" / "a.mp4", frames=2)
 
