@@ -9,10 +9,10 @@ their shards in order and only stack. "no thread" gathers in the thread that use
 batch by itself; during training, threads gather while the network computes. litData and MosaicML Streaming take part
 where they are installed.
 
-With ``--latencies``, the loaders that read object stores do so from an S3 server (moto) that waits so many milliseconds
-before it answers each read (GET or HEAD). It runs on the same machine and takes its share of the cores, which is why
-its processor seconds are printed, too. "cached" keeps shards on disk, so that only the pass that is not timed reads
-from the server.
+With ``--latencies``, the loaders that read object stores do so from a server that answers reads as S3 does, so many
+milliseconds after each was asked (object_server.py). It runs on the same machine and takes its share of the cores,
+which is why its processor time is printed, too. Every pass reads all from the server, but for "cached", which keeps
+shards on disk: there only the pass that is not timed reads from the server.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ from tmor_train.data import Batching, Loader, Sampling, read_shards
 BATCH = 256  # samples
 WORKERS = 2  # processes or threads that make batches
 PARTS = 2  # or shards, one for each worker
+BUCKET = "benchmark"  # folder that the server shows as one
 WIDTH = 512  # of the video and text vectors, as ViCLIP B/16 gives them
 FIELDS: tuple[Field, ...] = ("joints", "video", "text")
 
@@ -72,44 +73,57 @@ def main() -> None:
     size = made[0].joints_MTJ3.nbytes + made[0].video_D.nbytes + made[0].text_CD.nbytes
     print(f"{len(made)} samples of {options.frames} frames, {size} bytes each; batches of {BATCH}, {WORKERS} workers")
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder) / "posecap"
-        contenders = ours(root, made, options.frames) | with_others_loaders(root) | others(Path(folder), made)
+        root = Path(folder) / BUCKET / "dataset"
+        contenders = ours(root, made, options.frames) | with_others_loaders(root) | others(Path(folder), root, made)
         rates = measured(contenders, options, size)
         for latency in options.latencies:
             print(f"from an S3 server that waits {latency:g} ms before each answer:")
-            with s3_server(latency / 1000) as address:
-                fsspec.filesystem("s3").put(str(root), address, recursive=True)
-                measured(from_store(address, Path(folder) / f"cache-{latency:g}"), options, size, local=rates)
+            with object_server(Path(folder), latency / 1000) as server:
+                known = from_store(f"s3://{BUCKET}/dataset", Path(folder) / f"cache-{latency:g}")
+                measured(known, options, size, local=rates, server=server)
 
 
 def measured(
-    contenders: dict[str, Pass], options: argparse.Namespace, size: int, *, local: dict[str, float] | None = None
+    contenders: dict[str, Pass],
+    options: argparse.Namespace,
+    size: int,
+    *,
+    local: dict[str, float] | None = None,
+    server: int | None = None,
 ) -> dict[str, float]:
-    """Print and return samples per second, beside those of the first, or of the same loader on local disk."""
+    """Print and return samples per second, beside those of the first, or of the same loader on local disk; ``server``
+    is the process that they read from."""
     rates: dict[str, float] = {}
     for name, run in contenders.items():
         if options.only not in name:
             continue
-        rates[name], spent = rate(name, run, options)
+        served = process_seconds(server) if server else 0.0
+        rates[name], spent, samples = rate(name, run, options)
+        served = (process_seconds(server) - served) / samples if server else 0.0
         found = rates[name]
         beside = local.get(name.removesuffix(", cached"), 0) if local else next(iter(rates.values()))
         ratio = f"   this / local = {found / beside:.2f}" if local and beside else ""
-        ratio = ratio if local else f"   {next(iter(rates))} / this = {beside / found:.1f}"
+        ratio = (
+            f", {1e6 * served:.0f} µs of the server{ratio}"
+            if local
+            else f"   {next(iter(rates))} / this = {beside / found:.1f}"
+        )
         work = f"{1e6 * spent:>6,.0f} µs of a core a sample"
         print(f"{name:<30} {found:>9,.0f} samples/s {found * size / 1e6:>5,.0f} MB/s {work}{ratio}", flush=True)
     return rates
 
 
-def rate(name: str, run: Pass, options: argparse.Namespace) -> tuple[float, float]:
-    """Samples per second over whole passes, after one that is not timed, and processor seconds for each sample."""
-    count(run())
+def rate(name: str, run: Pass, options: argparse.Namespace) -> tuple[float, float, int]:
+    """Samples per second over whole passes, after one that is not timed; processor seconds for each sample; and all
+    samples that were read."""
+    first = count(run())
     passes, started, before = 0, perf_counter(), spent_seconds()
     while perf_counter() - started < options.seconds:
         got = count(run())
         if not options.samples - WORKERS * BATCH < got <= options.samples:
             raise SystemExit(f"{name} gave {got} samples of {options.samples}")
         passes += got
-    return passes / (perf_counter() - started), (spent_seconds() - before) / passes
+    return passes / (perf_counter() - started), (spent_seconds() - before) / passes, first + passes
 
 
 def spent_seconds() -> float:
@@ -204,23 +218,9 @@ def from_store(address: str, cache: Path) -> dict[str, Pass]:
     }
 
 
-SERVER = """
-import sys, time
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import run_simple
-application = DomainDispatcherApplication(create_backend_app)
-def waiting(environ, start_response):
-    if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-        time.sleep(float(sys.argv[2]))
-    return application(environ, start_response)
-run_simple("127.0.0.1", int(sys.argv[1]), waiting, threaded=True)
-"""
-"""The server, as a program that takes a port and the seconds that it waits."""
-
-
 @contextlib.contextmanager
-def s3_server(seconds: float) -> Iterator[str]:
-    """The address of a new place on an S3 server in a process of its own, which waits before it answers reads."""
+def object_server(folder: Path, seconds: float) -> Iterator[int]:
+    """The process of a server for ``folder``, which waits before it answers, and to which clients of S3 are sent."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -231,17 +231,15 @@ def s3_server(seconds: float) -> Iterator[str]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "NO_PROXY": "127.0.0.1",
     }
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-c", SERVER, str(port), str(seconds)], **quiet) as process:  # type: ignore[call-overload]
+    program = str(Path(__file__).with_name("object_server.py"))
+    with subprocess.Popen([sys.executable, program, str(folder), str(port), str(seconds)]) as process:
         try:
             for _ in range(600):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.05)
             fsspec.filesystem("s3").clear_instance_cache()
-            fsspec.filesystem("s3").mkdir("benchmark")
-            yield "s3://benchmark/dataset"
-            print(f"the server took {process_seconds(process.pid):.0f} s of a core")
+            yield process.pid
         finally:
             process.terminate()
 
@@ -252,9 +250,9 @@ def process_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def others(root: Path, made: list[Sample]) -> dict[str, Pass]:
-    """Passes through the same samples as other libraries write and read them."""
-    tars = sorted(map(str, (root / "posecap").glob("data/train/pose-*.tar")))
+def others(root: Path, ours: Path, made: list[Sample]) -> dict[str, Pass]:
+    """Passes through the same samples as other libraries write and read them; ``ours`` is posecap's dataset."""
+    tars = sorted(map(str, ours.glob("data/train/pose-*.tar")))
     hugging_face = datasets.load_dataset("webdataset", data_files={"train": tars}, split="train", streaming=True)
     found = {
         "webdataset": with_webdataset(root / "webdataset", made),

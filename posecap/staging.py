@@ -466,7 +466,7 @@ def _ranges_of(staged: StagedSample) -> list[FileRange]:
 def _read(storage: Storage, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
     """The bytes of each range, in order; ShardError where one is not there or larger than any sample is."""
     try:
-        yield from storage.read_ranges(map(_checked, ranges))
+        yield from map(bytearray, storage.read_ranges(map(_checked, ranges)))
     except (FileNotFoundError, ShardError) as error:
         raise ShardError(f"what was staged is gone or cut short ({error}); start the build again") from error
 

@@ -208,7 +208,7 @@ class Dataset:
         contents = self._storage.read_ranges(self._blocks(parts, reads))
         for content in contents:
             block = reads.popleft()
-            for key, members in block.samples(memoryview(content)):
+            for key, members in block.samples(content):
                 yield block.part, key, members
 
     def _blocks(self, parts: Iterable[tuple[PartName, NDArray[np.int64]]], reads: deque[_Block]) -> Iterator[FileRange]:

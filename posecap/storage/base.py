@@ -141,14 +141,16 @@ class Storage(ABC):
             ShardError: the file ends before.
         """
 
-    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[memoryview]:
         """The bytes of many ranges, in order, several of them read ahead where that is faster (32 MiB or one range).
+
+        They may be read-only, and part of a larger block: whoever keeps a few of them copies them.
 
         Raises:
             ShardError, FileNotFoundError: as :meth:`read_range`, when the range's turn comes.
         """
         for wanted in ranges:
-            yield self.read_range(wanted.file, wanted.offset, wanted.size)
+            yield memoryview(self.read_range(wanted.file, wanted.offset, wanted.size))
 
     @abstractmethod
     def map(self, name: str) -> NDArray[np.uint8]:
@@ -310,11 +312,11 @@ class LocalStorage(Storage):
         with (self.root / name).open("rb", buffering=0) as file:
             return _range_of(file, name, start, size)
 
-    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[memoryview]:
         for name, of_file in groupby(ranges, key=lambda wanted: wanted.file):
             with (self.root / name).open("rb", buffering=0) as file:
                 for wanted in of_file:
-                    yield _range_of(file, name, wanted.offset, wanted.size)
+                    yield memoryview(_range_of(file, name, wanted.offset, wanted.size))
 
     def map(self, name: str) -> NDArray[np.uint8]:
         return map_file(self.root / name)

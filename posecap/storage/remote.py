@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from posecap.files import ShardError, Written, scratch_folder
 from posecap.storage.base import Lock, Storage, StorageError, StorageFile, StoredFile, attempt_of, cut_short, within
+from posecap.storage.presigned import presigned_reader
 from posecap.types import FileRange
 from posecap.uris import public_uri
 
@@ -122,8 +123,7 @@ class RemoteStorage(Storage):
 
     def read(self, name: str, *, limit: int) -> bytes:
         # A range, and not the whole file, so that at most `limit` bytes of an endless file are read.
-        content = self._call("read", name, lambda fs, path: _range_of(fs, path, 0, limit + 1))
-        return within(content, name, limit)
+        return within(self._range(name, 0, limit + 1), name, limit)
 
     def read_each(self, names: Iterable[str], *, limit: int) -> Iterator[tuple[str, bytes]]:
         waiting: deque[tuple[str, Future[bytes]]] = deque()
@@ -142,17 +142,32 @@ class RemoteStorage(Storage):
                 content.cancel()
 
     def read_range(self, name: str, start: int, size: int) -> bytearray:
+        return bytearray(self._bytes_of(name, start, size))
+
+    def _bytes_of(self, name: str, start: int, size: int) -> bytes | bytearray:
+        """As :meth:`read_range`, without a copy."""
         if size == 0:  # which no range of HTTP can say
-            return bytearray()
-        content = self._call("read", name, lambda fs, path: _range_of(fs, path, start, start + size))
+            return b""
+        content = self._range(name, start, start + size)
         if len(content) > size:  # an HTTP server that does not support ranges sends the whole file
             content = content[start : start + size]
         if len(content) != size:
             raise cut_short(name, start, size)
-        return bytearray(content)
+        return content
 
-    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[bytearray]:
-        waiting: deque[tuple[_Neighbours, Future[bytearray]]] = deque()
+    def _range(self, name: str, start: int, end: int) -> bytes:
+        """Bytes of a file from ``start`` up to, but not including, ``end``, as many of them as it has."""
+
+        def read(fs: Any, path: str) -> bytes:
+            content = None
+            if _EXTRAS.get(self._scheme) == "s3":
+                content = presigned_reader(self.address, fs).read(path, start, end - start)
+            return _range_of(fs, path, start, end) if content is None else content
+
+        return self._call("read", name, read)
+
+    def read_ranges(self, ranges: Iterable[FileRange]) -> Iterator[memoryview]:
+        waiting: deque[tuple[_Neighbours, Future[memoryview]]] = deque()
         size = 0
         readers = _readers(self._ranges_at_a_time, os.getpid())
         try:
@@ -162,7 +177,7 @@ class RemoteStorage(Storage):
                     first, content = waiting.popleft()
                     size -= first.whole.size
                     yield from self._each(first, content)
-                waiting.append((wanted, readers.submit(self.read_range, whole.file, whole.offset, whole.size)))
+                waiting.append((wanted, readers.submit(self._view, whole)))
                 size += whole.size
             while waiting:
                 yield from self._each(*waiting.popleft())
@@ -170,21 +185,22 @@ class RemoteStorage(Storage):
             for _, content in waiting:
                 content.cancel()
 
-    def _each(self, found: _Neighbours, content: Future[bytearray]) -> Iterator[bytearray]:
+    def _each(self, found: _Neighbours, content: Future[memoryview]) -> Iterator[memoryview]:
         """The bytes of each of several ranges that were read in one request. Where that failed each is read alone: of a
         file that was cut short, the first ones are still there."""
-        if len(found.ranges) == 1:
-            yield content.result()
-            return
         try:
-            block = memoryview(content.result())
+            block = content.result()
         except ShardError:
-            for one in found.ranges:
-                yield self.read_range(one.file, one.offset, one.size)
+            if len(found.ranges) == 1:
+                raise
+            yield from map(self._view, found.ranges)
             return
         for one in found.ranges:
             start = one.offset - found.whole.offset
-            yield bytearray(block[start : start + one.size])
+            yield block[start : start + one.size]
+
+    def _view(self, wanted: FileRange) -> memoryview:
+        return memoryview(self._bytes_of(wanted.file, wanted.offset, wanted.size))
 
     def map(self, name: str) -> NDArray[np.uint8]:
         size = self._call("read", name, lambda fs, path: fs.info(path)).get("size")
@@ -197,7 +213,7 @@ class RemoteStorage(Storage):
             content[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
         return content
 
-    def _pieces(self, name: str, size: int) -> Iterator[tuple[int, bytearray]]:
+    def _pieces(self, name: str, size: int) -> Iterator[tuple[int, memoryview]]:
         """The whole of a file of a known size, in pieces of which several are read ahead, each with its position."""
         starts = range(0, size, _READ_BLOCK_BYTES)
         ranges = [FileRange(name, start, min(_READ_BLOCK_BYTES, size - start)) for start in starts]
@@ -507,7 +523,7 @@ class CachedStorage(RemoteStorage):
     most_bytes: int = 0
     _known: dict[str, Path | None] = field(default_factory=dict, compare=False, repr=False)
 
-    def read_range(self, name: str, start: int, size: int) -> bytearray:
+    def _bytes_of(self, name: str, start: int, size: int) -> bytes | bytearray:
         while (path := self._kept(name)) is not None:
             try:
                 with path.open("rb", buffering=0) as file:
@@ -518,7 +534,7 @@ class CachedStorage(RemoteStorage):
             if len(content) != size:
                 raise cut_short(name, start, size)
             return content
-        return super().read_range(name, start, size)
+        return super()._bytes_of(name, start, size)
 
     def map(self, name: str) -> NDArray[np.uint8]:
         while (path := self._kept(name)) is not None:
@@ -778,7 +794,13 @@ def _opened(address: str) -> tuple[Any, str]:
     import fsspec  # a tenth of a second, which local datasets do without
 
     fs, root = fsspec.core.url_to_fs(address, use_listings_cache=False)
+    _KEPT[id(fs)] = fs
     return fs, root
+
+
+_KEPT: dict[int, Any] = {}
+"""File systems, which fsspec keeps, too, but lets go of in a process that was forked, where they would close
+connections of their parent's event loop: an exception that is printed and not raised."""
 
 
 def _range_of(fs: Any, path: str, start: int, end: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from posecap.storage import RemoteStorage, StorageError, open_storage
 from posecap.storage import remote as module
 from posecap.types import FileRange
 from posecap.verify import verify
-from tests import built, faulty_store, object_store
+from tests import built, object_store
 from tests.built import FIRST
 from tests.faulty_store import Fault, FaultyStore, Kind
 
@@ -24,24 +23,6 @@ BODY = bytes(range(256)) * (48 << 12)  # 48 MiB, three pieces of an upload
 
 def slowly(kind: Kind) -> object:
     return pytest.param(kind, marks=pytest.mark.slow)
-
-
-@pytest.fixture
-def store(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
-    import s3fs
-
-    monkeypatch.setattr(module, "_FIRST_WAIT_SECONDS", 0.05)
-    with faulty_store.proxy(s3_endpoint) as store:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield store
-
-
-@pytest.fixture
-def storage(bucket: str, store: FaultyStore) -> RemoteStorage:
-    found = open_storage(f"{bucket}/poses")
-    assert isinstance(found, RemoteStorage)
-    return found
 
 
 @pytest.mark.parametrize("kind", ["throttled", slowly("unavailable"), slowly("error"), "reset", "answer_lost"])
