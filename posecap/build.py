@@ -294,7 +294,9 @@ def add_member(
     if not is_dataset(storage):
         raise ShardError(not_a_dataset(storage))
     if isinstance(storage, RemoteStorage) and not storage.is_writable:
-        raise BuildError(f"{storage.location}: web servers cannot be written; name a folder or an object store")
+        raise BuildError(
+            f"{storage.location}: web servers and the Hub cannot be written to; name a folder or an object store"
+        )
     found, base = None, None
     if name.kind != "text":
         path = manifest or read_manifest_path(storage)
@@ -641,7 +643,9 @@ def _prepare_output(storage: Storage) -> None:
         _make_output_folder(storage.root)
         return
     if isinstance(storage, RemoteStorage) and not storage.is_writable:
-        raise BuildError(f"{storage.location}: web servers cannot be written; name a folder or an object store")
+        raise BuildError(
+            f"{storage.location}: web servers and the Hub cannot be written to; name a folder or an object store"
+        )
     if not is_dataset(storage):
         others = sorted({file.name.partition("/")[0] for file in storage.list() if not file.name.startswith(".")})
         if others:

@@ -32,7 +32,7 @@ from typing import Any, BinaryIO, Final, Literal, TypeVar
 from urllib.parse import quote
 
 from posecap.download.retry import RetryAfter, RetryPolicy, retry
-from posecap.files import Written, scratch_folder, unused_path
+from posecap.files import Written, file_sha256, scratch_folder, unused_path
 from posecap.finalize import read_final_report
 from posecap.plan import PLAN_FILE
 from posecap.release import card, croissant
@@ -218,38 +218,59 @@ def push(
         lacking = {group: place.lacking(source, group) for group in groups}
         if mode == "push":
             damaged = _damaged(source, lacking, log)
-            if damaged and options.incomplete == "refuse":
-                raise PushError(_why_refused(source, list(damaged.values())))
-            left_out += damaged.values()
-            whole = whole and not damaged
-            # What belongs to a part that is left out is left out with it.
-            gone = {group.part for group in damaged if group.member is None}
-            groups = [group for group in groups if group not in damaged and group.part not in gone]
-            if not groups:
-                raise PushError(f"{source.location} has no sound part: {left_out[0]}")
+            groups = _sound(source, groups, damaged, options)
+            whole, left_out = whole and not damaged, [*left_out, *damaged.values()]
         descriptions = list(_descriptions(source, groups, options, whole=whole))
-        to_send = [(group, lacking[group]) for group in groups if lacking[group]]
         last = [file for file in descriptions if not place.holds(file)]
+        to_send = [(group, lacking[group]) for group in groups if lacking[group]]
         changed = [*chain.from_iterable(files for _, files in to_send), *last]
-        every = {file.name for file in chain(descriptions, *(group.all_files for group in groups))}
-        parts = [group for group in groups if group.member is None]
-        done = Pushed(
-            address=place.address,
-            new=tuple(file for file in changed if file.name not in place.there),
-            replaced=tuple(file for file in changed if file.name in place.there),
-            there=tuple(f for f in (*chain(*(g.all_files for g in groups)), *descriptions) if f not in set(changed)),
-            removed=tuple(name for name in sorted(place.there) if _is_released(name) and name not in every),
-            left_out=tuple(left_out),
-            parts=len(parts),
-            samples=sum(group.samples for group in parts),
-        )
+        done = _compared(place, groups, descriptions, changed, left_out)
         if mode == "list":
             return done
         _check_existing(done, options)
-        if changed or done.removed:
-            place.send(source, to_send, last, done.removed, log)
+        place.send(source, to_send, last, done.removed, log)
     _check_opens(place, done)
     return done
+
+
+def _sound(
+    source: Storage, groups: Sequence[_Group], damaged: Mapping[_Group, str], options: PushOptions
+) -> list[_Group]:
+    """The groups without those that are damaged, and without what belongs to such a part.
+
+    Raises:
+        PushError: some are, and are to be refused; or none is left.
+    """
+    if damaged and options.incomplete == "refuse":
+        raise PushError(_why_refused(source, list(damaged.values())))
+    gone = {group.part for group in damaged if group.member is None}
+    sound = [group for group in groups if group not in damaged and group.part not in gone]
+    if not sound:
+        raise PushError(f"{source.location} has no sound part: {next(iter(damaged.values()))}")
+    return sound
+
+
+def _compared(
+    place: _Target,
+    groups: Sequence[_Group],
+    descriptions: Sequence[PushedFile],
+    changed: Sequence[PushedFile],
+    left_out: Sequence[str],
+) -> Pushed:
+    """What is pushed, compared with what is at the target; ``changed`` is what is not there with the same bytes."""
+    every = [*chain.from_iterable(group.all_files for group in groups), *descriptions]
+    names, sent = {file.name for file in every}, {file.name for file in changed}
+    parts = [group for group in groups if group.member is None]
+    return Pushed(
+        address=place.address,
+        new=tuple(file for file in changed if file.name not in place.there),
+        replaced=tuple(file for file in changed if file.name in place.there),
+        there=tuple(file for file in every if file.name not in sent),
+        removed=tuple(name for name in sorted(place.there) if _is_released(name) and name not in names),
+        left_out=tuple(left_out),
+        parts=len(parts),
+        samples=sum(group.samples for group in parts),
+    )
 
 
 def _locked(source: Storage) -> AbstractContextManager[Any]:
@@ -424,7 +445,13 @@ def _descriptions(
 
 
 def _read(source: Storage, name: str) -> bytes | None:
-    """A small file's content; None where there is none."""
+    """A small file's content; None where there is none.
+
+    Raises:
+        PushError: it is a symbolic link, by which a dataset from elsewhere would have another file pushed.
+    """
+    if isinstance(source, LocalStorage) and (source.root / name).is_symlink():
+        raise PushError(f"{source.root / name} is a symbolic link, which posecap does not make: delete it")
     try:
         return source.read(name, limit=MAX_DOCUMENT_BYTES)
     except FileNotFoundError:
@@ -608,7 +635,7 @@ class _StoreTarget(_Target):
             with _open(source, file) as content:
                 shutil.copyfileobj(content, written, _COPIED_BYTES)
             if written.finish() != file.written:
-                raise PushError(f"{source.location}/{file.name} has changed while it was read: run `posecap verify`")
+                raise _changed(source, file)
             written.publish()
 
     def opened(self) -> Dataset:
@@ -700,12 +727,16 @@ class _HubTarget(_Target):
             return PushError(f"{self.address}: somebody else changed it meanwhile ({kind}): run the same command again")
         if isinstance(status, int) and (status in _PASSING or status >= 500):
             seconds = getattr(response, "headers", {}).get("retry-after", "")
-            asked = f"{kind}, and asks to wait {seconds} s" if seconds.isdigit() else kind
+            asked = f"{kind}; it asks to wait {seconds} s" if seconds.isdigit() else kind
             return RetryAfter("hub", asked, seconds=float(seconds) if seconds.isdigit() else 0.0)
         library = {type(one).__module__.partition(".")[0] for one in _causes(error)}
         if status is None and library & {"httpx", "httpx2", "httpcore"}:
             return TransientError("hub", kind)
-        return PushError(f"{self.address}: the Hub does not {what} ({kind})")
+        if type(error) is ValueError:  # of the client: of HTTP's own the words may hold signed addresses
+            kind = str(error)
+        return PushError(
+            f"{self.address}: the Hub does not {what} ({kind}); what is there stays, and the same command goes on"
+        )
 
     def look(self) -> None:
         hub, known = self._hub, {"repo_id": self.repository, "repo_type": "dataset"}
@@ -768,7 +799,7 @@ class _HubTarget(_Target):
         if self.revision and not self._has_branch:
             self._call("make the branch", partial(hub.create_branch, branch=self.revision, exist_ok=True, **known))
         message = self.options.message or f"Push {count_text(len(groups), 'part')} with posecap"
-        batches = list(_batches(groups))
+        batches = list(_batches(groups)) if groups or descriptions or removed else []
         for number, files in enumerate(batches, 1):
             final = number == len(batches)
             log(f"[commit {number:,}/{len(batches):,}] {_amount([*files, *(descriptions if final else ())])}")
@@ -828,14 +859,24 @@ def _batches(groups: Iterable[tuple[_Group, Sequence[PushedFile]]]) -> Iterator[
 
 def _local(source: Storage, file: PushedFile, stack: ExitStack) -> str:
     """The path of a dataset's file on this machine, to which it is copied for as long as the stack lasts if it is not
-    there."""
+    there.
+
+    Raises:
+        PushError: the copy has other bytes than its sidecar says.
+    """
     if isinstance(source, LocalStorage):
         return str(source.root / file.name)
     path = unused_path(scratch_folder(), file.name)
     stack.callback(path.unlink, missing_ok=True)
     with source.open(file.name) as content, path.open("xb") as copy:
         shutil.copyfileobj(content, copy, _COPIED_BYTES)
+    if file_sha256(path) != file.written.sha256:
+        raise _changed(source, file)
     return str(path)
+
+
+def _changed(source: Storage, file: PushedFile) -> PushError:
+    return PushError(f"{source.location}/{file.name} has changed while it was read: run `posecap verify`")
 
 
 def _check_opens(place: _Target, done: Pushed) -> None:

@@ -342,8 +342,9 @@ class RemoteStorage(Storage):
 
     @property
     def is_writable(self) -> bool:
-        """False for web servers. Whether this user may write is known once something is written."""
-        return self._scheme not in ("http", "https")
+        """False for web servers, and for the Hugging Face Hub, where each file would be a commit (:mod:`posecap.push`).
+        Whether this user may write is known once something is written."""
+        return self._scheme not in ("http", "https", "hf")
 
     def remove_unfinished_uploads(self) -> None:
         """Let the store forget uploads that killed processes left, which are invisible and are charged for. Only S3

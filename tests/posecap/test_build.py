@@ -486,7 +486,7 @@ def test_another_place_that_holds_files_is_no_output(bucket: str, tmp_path: Path
     open_storage(bucket).write("photos/mine.jpg", b"x")
     with pytest.raises(BuildError, match=r"is no dataset and holds other files \(photos\)"):
         small.build(path, output=bucket)
-    with pytest.raises(BuildError, match="web servers cannot be written"):
+    with pytest.raises(BuildError, match="web servers and the Hub cannot be written to"):
         small.build(path, output="https://localhost/x")
     with pytest.raises(StorageError, match="there is no such bucket"):
         small.build(path, output=f"{bucket}-not-there/poses")

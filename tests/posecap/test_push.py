@@ -195,9 +195,9 @@ class TestHub:
             push(dataset, "me/walkers", PushOptions(existing="replace"))
         push(dataset, "me/walkers", replace(public, existing="replace"))
         hub.repositories["me/walkers"].private = True
-        write_summary(dataset, CARD_FILE, "still other words")
-        push(dataset, "me/walkers", replace(public, existing="replace"))
+        push(dataset, "me/walkers", public)  # with nothing else to change
         assert not hub.repositories["me/walkers"].private
+        assert len(hub.repositories["me/walkers"].commits) == 2
 
     def test_another_branch(self, dataset: Path, hub: fake_hub.Hub) -> None:
         done = push(dataset, "me/walkers", PushOptions(revision="v1"))
@@ -362,6 +362,14 @@ class TestRefused:
         assert verify(tmp_path / "copy").problems == ()
         assert not {"README.md", CROISSANT_FILE} & set(built.files(tmp_path / "copy"))
 
+    def test_a_card_that_leads_elsewhere(self, dataset: Path, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("for nobody")
+        (dataset / CARD_FILE).unlink()
+        (dataset / CARD_FILE).symlink_to(tmp_path / "secret")
+        with pytest.raises(PushError, match=r"card\.md is a symbolic link"):
+            push(dataset, str(tmp_path / "copy"))
+        assert not (tmp_path / "copy").exists()
+
     def test_a_dataset_that_is_being_built(self, dataset: Path, tmp_path: Path) -> None:
         from posecap.storage import DatasetLockedError
 
@@ -480,7 +488,16 @@ def test_hugging_face_datasets_loads_what_the_card_says(tmp_path: Path, hub: fak
     root = tmp_path / "walkers"
     card = make_card(dataset_infos.info(root, made))
     write_summary(root, CARD_FILE, card)
-    push(root, "me/walkers")
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_TOKEN": SECRET,
+    }
+    command = [sys.executable, "-m", "posecap", "push", str(root), "me/walkers"]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
     push(root, str(tmp_path / "copy"))
     data_files = re.search(r"data_files=(\{.*\})\)", card)
     assert data_files is not None
@@ -488,14 +505,7 @@ def test_hugging_face_datasets_loads_what_the_card_says(tmp_path: Path, hub: fak
     places = ["me/walkers", str(tmp_path / "copy")]
     ran = subprocess.run(
         [sys.executable, "-c", _LOAD, data_files[1], *places],
-        env={
-            **os.environ,
-            "HF_ENDPOINT": hub.endpoint,
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_TOKEN": SECRET,
-        },
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
