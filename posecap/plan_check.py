@@ -25,17 +25,19 @@ from rich.table import Table
 from posecap.build import Change, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
 from posecap.engines.local_file import LocalFile
+from posecap.enrichment import EnrichmentError, Member
 from posecap.ledger import LEDGER_FILE, reading
 from posecap.manifest.importers import SPLIT_FOLDERS, unfilled
 from posecap.manifest.manifest_file import Manifest, StoreVideo, is_url
 from posecap.manifest.tables import unread_columns
 from posecap.outcomes import StageOrder, StageStats, largest_first
-from posecap.pipeline import Perception, Pipeline
+from posecap.pipeline import Perception, Pipeline, PipelineError
 from posecap.plan import ASSUMED_FPS, ASSUMED_SECONDS, Plan, PlannedRow, estimate
 from posecap.plan_store import output_storage, stored_plan, work_folder
 from posecap.run.local import cores
 from posecap.selection import share_to_describe
-from posecap.shards import ShardError, committed, read_sidecar
+from posecap.shards import Dataset, ShardError, committed, read_sidecar
+from posecap.shards.extra import Kind, MemberName, read_extra_part, stored_members
 from posecap.shards.results import ResultsList, read_results_list
 from posecap.shards.sidecar import outcomes_of
 from posecap.stage import Reject, check_installed
@@ -45,7 +47,7 @@ from posecap.stages.download import Download
 from posecap.stages.pack import Embed, Pack
 from posecap.storage import Storage
 from posecap.terminal import count_text, duration_text
-from posecap.types import Row
+from posecap.types import PartName, Row
 from posecap.uris import SCHEME, hide_secrets
 
 NOT_STATED, OTHERS, LOCAL = "not stated", "(others)", "local path"
@@ -69,6 +71,12 @@ choice: some seconds."""
 SECONDS_PER_FRAME = 0.03
 """Of one core, assumed for pipelines without a GPU. The default takes half of it for one person who fills the picture,
 and three times as much for five small people (docs/results/people.md)."""
+_MADE_OF: Mapping[Kind, str] = {
+    "video": "for which clips are decoded once more, behind the build",
+    "text": "from captions alone",
+    "captions": "from stored results, and frames where the captioner looks at them",
+}
+"""What it takes to make an extra member."""
 _SHOWN_REASONS = 2
 """Why parts no longer fit, in one line."""
 _ROUNDING_SECONDS = 1e-3
@@ -226,6 +234,7 @@ class Forecast:
         measured: whether that comes from the times of an earlier run, not from an assumption.
         output: a sentence about what the output directory holds.
         stages: what an update does, stage by stage; empty where no part that is built has changed.
+        extra: a sentence about each extra member that the pipeline names.
         warnings: sentences about what a person may have overlooked.
     """
 
@@ -242,6 +251,7 @@ class Forecast:
     measured: bool = False
     output: str = ""
     stages: list[StageForecast] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def reject(self, row: Row, reason: str, detail: str) -> None:
@@ -275,6 +285,7 @@ def forecast(
     found.output, share_left, change = _output(storage, plan, pipeline)
     if change is not None and change.needs_consent:
         found.stages = stage_forecasts(storage, pipeline, change)
+    _look_at_members(storage, plan, pipeline, change, found)
     seconds, found.measured = _seconds_per_frame(storage, pipeline)
     if seconds is not None:
         share = share_left
@@ -284,6 +295,36 @@ def forecast(
         of_stages = sum(one.seconds or 0.0 for one in found.stages)
         found.work_seconds = (share * found.footage_seconds * ASSUMED_FPS * seconds + of_stages) / cores()
     return found
+
+
+def _look_at_members(storage: Storage, plan: Plan, pipeline: Pipeline, change: Change | None, found: Forecast) -> None:
+    """Enter what a build does for each extra member of the pipeline, at most: of a part that is built anew it stays
+    where the samples, or their captions, turn out to be the same."""
+    if not pipeline.extra:
+        return
+    planned, stays = {part.name for part in plan.parts()}, set[PartName]()
+    if change is not None:
+        stays = change.built.keys() - {*change.changed, *change.gone}
+        planned -= stays - {part for part, _ in Dataset(storage).parts()}  # those without samples have none
+    stored = stored_members(storage)
+    for name in sorted(map(MemberName.of, pipeline.extra)):
+        try:
+            member = Member.of(name, pipeline.extra[str(name)], pipeline)
+            check_installed(member.pipeline.stages)
+            fingerprint, parts = member.pipeline.fingerprint(), stored.get(name, [])
+            made = {part: read_extra_part(storage, name, part) for part in parts if part in planned}
+        except (EnrichmentError, PipelineError, ModuleNotFoundError, ShardError) as error:
+            found.warnings += str(error).splitlines()
+            continue
+        same = {part for part, one in made.items() if one is not None and one.fingerprint == fingerprint}
+        left = len(planned) - len(same & stays)
+        sentence = f"{name}, by {pipeline.extra[str(name)].name}: "
+        sentence += (
+            f"made for {left:,} of {len(planned):,} parts at most, {_MADE_OF[name.kind]}" if left else "is there"
+        )
+        if others := len(made) - len(same):
+            sentence += f"; {count_text(others, 'part')} made otherwise: build with --update, which makes it anew"
+        found.extra.append(sentence)
 
 
 def _look_at_rows(plan: Plan, pipeline: Pipeline, found: Forecast) -> None:
@@ -563,6 +604,14 @@ def _stage_table(stages: Sequence[StageForecast]) -> Table:
     return table
 
 
+def _show_work(found: Forecast, console: Console) -> None:
+    """Print what is done stage by stage, and for extra members."""
+    if found.stages:
+        console.print(_stage_table(found.stages))
+    for sentence in found.extra:
+        console.print(escape(f"extra member {sentence}"), highlight=False, soft_wrap=True)
+
+
 def show_forecast(found: Forecast, console: Console) -> None:
     """Print a forecast: the rows that will be rejected, then footage, time and output, then warnings."""
     if found.rejected:
@@ -589,8 +638,7 @@ def show_forecast(found: Forecast, console: Console) -> None:
         of = f"of the {found.probed:,} files read for rows without an end"
         console.print(f"clips: {of}, {cut} (longest_seconds of the split stage)", highlight=False, soft_wrap=True)
     console.print(escape(f"output: {found.output}"), highlight=False, soft_wrap=True)
-    if found.stages:
-        console.print(_stage_table(found.stages))
+    _show_work(found, console)
     if found.examined == MOST_ROWS:
         console.print(f"only the first {MOST_ROWS:,} rows were looked at one by one", highlight=False)
     for warning in found.warnings:

@@ -65,7 +65,8 @@ Clips are read and written one after another. What each format holds: docs/expor
 """
 _IMPORT_MORE = """\
 Formats: fiftyone, lance and parquet; the others hold no vectors of videos and texts, without which there is no dataset.
-Clips come back as they were, without stored video, rejected rows, and what the parts were made with.
+Clips come back as they were, and extra members that lance and parquet hold, without stored video, rejected rows, and
+what the parts were made with.
 """
 _GC_MORE = """\
 Never while a build is under way: the command stops then. Samples, sidecars and indexes are never removed. Where the

@@ -1,7 +1,8 @@
 """A Lance dataset, with the columns of the format parquet.
 
 A row for each clip, as :mod:`posecap.export.parquet` has them; but ``video`` is a fixed-size list where the vectors of
-all clips have one length, as vector search and indexes of Lance ask for. Nothing is rounded, and stored video is left
+all clips have one length, as vector search and indexes of Lance ask for; and full stops in names of extra members,
+which Lance allows in no column, are colons, as in ``text:minilm``. Nothing is rounded, and stored video is left
 out. Lance reads any rows and columns without the others. In memory are a batch of about 32 MiB and what Lance collects
 of each column before it writes a page.
 """
@@ -31,6 +32,7 @@ def write(clips: Clips, folder: Path) -> int:
     if len(lengths) == 1:
         vector = pa.field("video", pa.list_(pa.field("item", pa.float32()), lengths.pop()), nullable=False)
         schema = schema.set(schema.get_field_index("video"), vector)
+    schema = pa.schema([field.with_name(field.name.replace(".", ":")) for field in schema])
     batches = _Batches(clips, schema)
     try:
         lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), folder, mode="create")
@@ -53,7 +55,7 @@ class _Batches:
         try:
             for batch in record_batches(self._clips):
                 self.rows += batch.num_rows
-                yield batch.cast(self._schema)
+                yield batch.rename_columns(self._schema.names).cast(self._schema)
         except BaseException as error:
             self.failed = error
             raise

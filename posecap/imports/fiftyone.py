@@ -14,7 +14,7 @@ import base64
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posecap.imports import Extra, MadeWith
 from posecap.joints import LAYOUTS
 from posecap.shards import ShardError
+from posecap.shards.extra import MemberName
 from posecap.shards.paths import MAX_MEMBER_BYTES
 from posecap.shards.serialization import read_captions, read_facts
 from posecap.types import Sample
@@ -40,7 +42,12 @@ def files(source: Path) -> list[Path]:
     return found if all(path.is_file() for path in found) else []
 
 
-def samples(source: Path) -> Iterator[Sample]:
+def made_with(source: Path) -> Mapping[MemberName, MadeWith]:
+    """Nothing: the format holds no extra members."""
+    return {}
+
+
+def samples(source: Path) -> Iterator[tuple[Sample, Extra]]:
     """The samples of the dataset, one after another.
 
     Raises:
@@ -55,7 +62,7 @@ def samples(source: Path) -> Iterator[Sample]:
             of_sample, own = next(frames, (None, iter(())))
             if of_sample != _object_id(document.get("_id")):
                 raise ShardError("frames.json does not have its frames next; export it with all frames, in their order")
-            yield _sample(key, document, list(own))
+            yield _sample(key, document, list(own)), {}
         except (KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
             raise ShardError(f"clip {key}: not as an export writes it: {error!r}") from error
         except ValueError as error:

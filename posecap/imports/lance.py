@@ -1,21 +1,23 @@
 """Reads the Lance dataset that ``posecap export --format lance`` writes, in its newest version.
 
-Rows that were deleted and columns that were added with Lance are passed over, the latter if they have names of extra
-members. Only files inside the folder are read, though Lance could follow a manifest elsewhere. Lance gives batches of
+Rows that were deleted with Lance are passed over; columns that were added are extra members, or it is no export. Only
+files inside the folder are read, though Lance could follow a manifest elsewhere. Lance gives batches of
 about :data:`_BATCH_BYTES`; what a damaged or hostile file makes Lance itself allocate is not bounded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from posecap.export import package
-from posecap.imports.parquet import check_columns, samples_of
+from posecap.imports import Extra, MadeWith
+from posecap.imports.parquet import check_columns, made_with_of, samples_of
 from posecap.shards import COLUMNS_SCHEMA, ShardError
+from posecap.shards.extra import MemberName
 from posecap.types import Sample
 
 _BATCH_BYTES = 32 << 20
@@ -29,30 +31,52 @@ def files(source: Path) -> list[Path]:
     return [path for path in sorted(source.rglob("*")) if path.is_file()]
 
 
-def samples(source: Path) -> Iterator[Sample]:
-    """The samples of the dataset, one after another.
+def samples(source: Path) -> Iterator[tuple[Sample, Extra]]:
+    """The samples of the dataset, one after another, each with what extra members have for it.
 
     Raises:
         ModuleNotFoundError: Lance is not installed.
         pyarrow.ArrowException, ShardError: it is damaged, or not what an export writes.
     """
-    lance = package("lance", extra="lance")
     try:
-        dataset = lance.dataset(source)
-        _check_places(dataset, source)
-        video = dataset.schema.field("video") if "video" in dataset.schema.names else None
-        wanted = COLUMNS_SCHEMA
-        if video is not None and pa.types.is_fixed_size_list(video.type):
-            vector = pa.field("video", pa.list_(pa.field("item", pa.float32()), video.type.list_size), nullable=False)
-            wanted = wanted.set(wanted.get_field_index("video"), vector)
-        check_columns(dataset.schema, wanted)
-        batches = dataset.to_batches(
-            columns=COLUMNS_SCHEMA.names, batch_size_bytes=_BATCH_BYTES, batch_readahead=1, scan_in_order=True
-        )
+        dataset = _opened(source)
+        schema = _named(dataset.schema)
+        members = check_columns(schema, _wanted(schema))
+        batches = dataset.to_batches(batch_size_bytes=_BATCH_BYTES, batch_readahead=1, scan_in_order=True)
         for batch in batches:
-            yield from samples_of(pa.Table.from_batches([batch]))
+            yield from samples_of(pa.Table.from_batches([batch]).rename_columns(schema.names), members)
     except OSError as error:  # which Lance raises of damaged files, too
         raise ShardError(f"Lance cannot read it: {error}") from error
+
+
+def made_with(source: Path) -> Mapping[MemberName, MadeWith]:
+    """What made the extra members of the dataset; raises as :func:`samples`."""
+    try:
+        schema = _named(_opened(source).schema)
+    except OSError as error:
+        raise ShardError(f"Lance cannot read it: {error}") from error
+    return made_with_of(schema, _wanted(schema))
+
+
+def _opened(source: Path) -> Any:
+    """The dataset, of which no file is elsewhere; raises as :func:`samples`, and OSError."""
+    dataset = package("lance", extra="lance").dataset(source)
+    _check_places(dataset, source)
+    return dataset
+
+
+def _named(found: pa.Schema) -> pa.Schema:
+    """The columns under the names that they have elsewhere, with full stops for colons."""
+    return pa.schema([field.with_name(field.name.replace(":", ".")) for field in found])
+
+
+def _wanted(found: pa.Schema) -> pa.Schema:
+    """The columns that an export begins with, as Lance has them."""
+    video = found.field("video") if "video" in found.names else None
+    if video is None or not pa.types.is_fixed_size_list(video.type):
+        return COLUMNS_SCHEMA
+    vector = pa.field("video", pa.list_(pa.field("item", pa.float32()), video.type.list_size), nullable=False)
+    return COLUMNS_SCHEMA.set(COLUMNS_SCHEMA.get_field_index("video"), vector)
 
 
 def _check_places(dataset: Any, source: Path) -> None:

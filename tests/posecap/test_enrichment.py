@@ -22,8 +22,8 @@ from posecap.files import file_sha256
 from posecap.imports import import_dataset
 from posecap.manifest.manifest_file import read_manifest
 from posecap.removal import remove
-from posecap.shards import ShardError
-from posecap.shards.extra import MemberName
+from posecap.shards import Dataset, ShardError
+from posecap.shards.extra import MemberName, read_extra_list
 from posecap.storage import DatasetLockedError, Location, open_storage
 from posecap.stream import open_dataset
 from posecap.verify import repair, verify
@@ -136,6 +136,31 @@ def test_two_models_from_the_start_are_a_build_and_what_is_added_to_it(tmp_path:
         assert sample["text.wide"].shape == (len(sample["captions"]), 7)
         np.testing.assert_array_equal(sample["text.wide"][:, :5], sample["text"])
         assert not np.array_equal(sample["video.few"], sample["video"])
+
+
+@pytest.mark.parametrize("form", ["parquet", "lance"])
+def test_members_that_were_exported_are_imported(tmp_path: Path, manifest: Path, form: str) -> None:
+    if form == "lance":
+        pytest.importorskip("lance", reason="needs posecap[lance]")
+    root, names = root_of(manifest), ["video.few", "text.wide", "captions.blind"]
+    add(root, "video.few", manifest)
+    add(root, "text.wide", manifest)
+    add(root, "captions.blind", manifest)
+    assert export(root, tmp_path / f"clips.{form}", form=form, extra=names) == 5
+    assert import_dataset(tmp_path / f"clips.{form}", tmp_path / "copy") == 5
+    assert verify(tmp_path / "copy").problems == ()
+    assert list(read_extra_list(tmp_path / "copy")) == list(read_extra_list(root))
+    before, after = extra(root), extra(tmp_path / "copy")
+    assert {name for name in before if name.endswith(".arrow")} == {name for name in after if name.endswith(".arrow")}
+    assert all(after[name] == before[name] for name in after if name.endswith(".arrow"))
+    for member, listed in read_extra_list(root).items():
+        assert read_extra_list(tmp_path / "copy")[member].engine == listed.engine
+    assert add(tmp_path / "copy", "video.few", manifest).parts == 0  # the same model: there is nothing to do
+    key = Dataset(root).index().to_table(columns=["key"])["key"][0].as_py()
+    remove(tmp_path / "copy", [key], reason="asked")
+    assert verify(tmp_path / "copy").problems == ()
+    again = Dataset(tmp_path / "copy").index().to_table(columns=["key"])["key"].to_pylist()
+    assert [one["key"] for one in open_dataset(tmp_path / "copy", split=None, fields=["video.few"], seed=None)] == again
 
 
 def test_captions_are_added_from_stored_results_and_readers_choose_by_origin(tmp_path: Path, manifest: Path) -> None:

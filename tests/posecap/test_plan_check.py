@@ -215,6 +215,26 @@ def test_a_plan_counts_the_clips_about_which_captioners_are_asked_again(tmp_path
     assert (counts["caption"], counts["decode"], counts["track"]) == ((0, 5), (0, 8), (7, 0))
 
 
+def test_a_plan_says_which_extra_members_are_made(tmp_path: Path) -> None:
+    names = 'pipeline = replace(pipeline, extra={"text.more": Letters(dimension=4), "video.few": Colours(frames=%d)})\n'
+    path = cheap.manifest(tmp_path, pipeline=names % 2)
+    text, video = forecast_of(path).extra
+    assert text == "text.more, by letters: made for 3 of 3 parts at most, from captions alone"
+    assert video.startswith("video.few, by colours: made for 3 of 3 parts at most, for which clips are decoded once")
+    small.build(path)
+    found = forecast_of(path)
+    assert found.extra == ["text.more, by letters: is there", "video.few, by colours: is there"]
+    assert "extra member text.more, by letters: is there" in printed(found)
+    text, video = forecast_of(cheap.manifest(tmp_path, pipeline=names % 1)).extra
+    assert text == "text.more, by letters: is there"
+    assert video.endswith("2 parts made otherwise: build with --update, which makes it anew")
+    changed = names % 2 + 'changed("caption", templates=("{}",))'
+    text, _ = forecast_of(cheap.manifest(tmp_path, pipeline=changed)).extra
+    assert text == "text.more, by letters: made for 3 of 3 parts at most, from captions alone"  # one had no sample
+    wrong = 'pipeline = replace(pipeline, extra={"video.no": Letters()})\n'
+    assert any("is no VideoEmbedder" in line for line in forecast_of(cheap.manifest(tmp_path, pipeline=wrong)).warnings)
+
+
 def test_without_stored_results_an_update_runs_every_stage(tmp_path: Path) -> None:
     path = cheap.manifest(tmp_path, keep="none")
     small.build(path)

@@ -59,7 +59,7 @@ def test_all_float32_come_back(tmp_path: Path) -> None:
     made = building.sample(joints_MTJ3=joints, facts=facts)
     built.build(tmp_path / "dataset", {PartName("train", 0): [made]})
     export(tmp_path / "dataset", tmp_path / "clips", form="fiftyone")
-    (found,) = fiftyone.samples(tmp_path / "clips")
+    ((found, _),) = fiftyone.samples(tmp_path / "clips")
     np.testing.assert_array_equal(found.joints_MTJ3, made.joints_MTJ3)
 
 
@@ -79,10 +79,10 @@ def test_what_was_changed_in_fiftyone_comes_back_changed(root: Path, source: Pat
         samples[1]["split"] = "val"
         frames[0]["keypoints"]["keypoints"][0]["points"][0] = [0.5, {"$numberDouble": "0.25"}]
 
-    before = list(fiftyone.samples(source))
+    before = [sample for sample, _ in fiftyone.samples(source)]
     rewritten(source, change)
     assert import_dataset(source, tmp_path / "copy") == 6
-    after = list(fiftyone.samples(source))
+    after = [sample for sample, _ in fiftyone.samples(source)]
     assert [sample.key for sample in after] == [sample.key for sample in (before[0], *before[2:])]
     assert (after[0].facts["label"], after[1].facts["split"]) == ("jumping", "val")
     np.testing.assert_array_equal(after[0].joints_MTJ3[0, 0, 0, :2], (320, 90))
