@@ -89,7 +89,7 @@ _AT_A_TIME = 4
 _COPIED_BYTES = 8 << 20
 """Copied at a time: our choice, as a request to an object store costs as much as some MB."""
 _POLICY: Final = RetryPolicy(attempts=5, base_seconds=1.0, longest_wait_seconds=60.0)
-"""For calls of the Hub, beyond what its own package repeats. Our choice: half a minute of waiting."""
+"""For calls of the Hub, beyond what its own package repeats. Our choice: four waits, of 15 s in all."""
 _PASSING: Final = (408, 429)
 """Statuses of HTTP that may pass, as all from 500 on: too slow, too many requests."""
 
@@ -137,7 +137,13 @@ class PushedFile:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> PushedFile:
+        """A file with this content, which is kept in memory."""
         return cls(name, Written(hashlib.sha256(content).hexdigest(), len(content)), lambda: content)
+
+    @classmethod
+    def made(cls, name: str, make: Callable[[], bytes]) -> PushedFile:
+        """A file whose content is made, again each time that it is wanted."""
+        return cls(name, cls.of(name, make()).written, make)
 
     @property
     def size_bytes(self) -> int:
@@ -303,23 +309,17 @@ def _groups(source: Storage, options: PushOptions) -> tuple[bool, list[_Group], 
             "--incomplete"
         )
     groups, damaged = list[_Group](), list[str]()
-    for part, document in each_sidecar(source):
-        if isinstance(document, ShardError):
-            damaged.append(str(document))
-        elif wrong := damaged_files(source, document, sizes=sizes):
-            damaged.append(f"part {part}: {wrong[0]} is missing or has another size than its sidecar says")
-        else:
-            groups.append(_group_of_part(source, part, document, options))
-    parts = {group.part for group in groups}
-    for member, listed in read_extra_list(source).items():
-        for part in (part for part in listed.parts if part in parts):
-            try:
-                groups.append(_group_of_extra(source, member, part, sizes))
-            except ShardError as error:
-                damaged.append(str(error))
+    for made in chain(_made_of_parts(source, sizes, options), _made_of_extra(source, sizes)):
+        try:
+            groups.append(made())
+        except ShardError as error:
+            damaged.append(str(error))
     if damaged and options.incomplete == "refuse":
         raise PushError(_why_refused(source, damaged))
-    if not parts:
+    # What belongs to a part that is left out is left out with it.
+    sound = {group.part for group in groups if group.member is None}
+    groups = [group for group in groups if group.part in sound]
+    if not groups:
         raise PushError(f"{source.location} has no sound part: nothing is there to push; `posecap status` says why")
     return finished and not damaged, groups, damaged
 
@@ -332,19 +332,51 @@ def _why_refused(source: Storage, damaged: Sequence[str]) -> str:
     )
 
 
-def _group_of_part(source: Storage, part: PartName, document: Mapping[str, Any], options: PushOptions) -> _Group:
+def _made_of_parts(source: Storage, sizes: Mapping[str, int], options: PushOptions) -> Iterator[Callable[[], _Group]]:
+    """What gives the group of each part; ``sizes`` are those of the files that are there."""
+    for part, document in each_sidecar(source):
+        yield partial(_group_of_part, source, part, document, sizes, options)
+
+
+def _made_of_extra(source: Storage, sizes: Mapping[str, int]) -> Iterator[Callable[[], _Group]]:
+    """What gives the group of each extra member of a part."""
+    for member, listed in read_extra_list(source).items():
+        for part in listed.parts:
+            yield partial(_group_of_extra, source, member, part, sizes)
+
+
+def _group_of_part(
+    source: Storage,
+    part: PartName,
+    document: Mapping[str, Any] | ShardError,
+    sizes: Mapping[str, int],
+    options: PushOptions,
+) -> _Group:
+    """
+    Args:
+        document: the part's sidecar, or what is wrong with it.
+
+    Raises:
+        ShardError: that, or a file is damaged as far as its size tells; or an index that is to be changed.
+    """
+    if isinstance(document, ShardError):
+        raise document
+    if wrong := damaged_files(source, document, sizes=sizes):
+        raise ShardError(f"part {part}: {wrong[0]} is missing or has another size than its sidecar says")
     files = {name: PushedFile(name, Written(**entry)) for name, entry in sorted(document["files"].items())}
     if options.video == "leave_out" and files.pop(video_path(part), None) is not None:
-        name = index_path(part)
-        make = partial(_index_without_video, source, name)
-        files[name] = PushedFile(name, PushedFile.of(name, make()).written, make)
-    made = partial(_sidecar, source, part, files)
-    sidecar = PushedFile(sidecar_path(part), PushedFile.of("", made()).written, made)
+        index = files[index_path(part)]
+        files[index.name] = PushedFile.made(index.name, partial(_index_without_video, source, index))
+    sidecar = PushedFile.made(sidecar_path(part), partial(_sidecar, source, part, files))
     return _Group(part, None, tuple(files.values()), sidecar, document["samples"])
 
 
-def _index_without_video(source: Storage, name: str) -> bytes:
-    return without_video(source.read(name, limit=MAX_TABLE_BYTES))
+def _index_without_video(source: Storage, index: PushedFile) -> bytes:
+    """Raises ShardError where the index has other bytes than its sidecar says."""
+    content = source.read(index.name, limit=MAX_TABLE_BYTES)
+    if PushedFile.of(index.name, content) != index:
+        raise ShardError(f"{index.name} has changed since it was written")
+    return without_video(content)
 
 
 def _sidecar(source: Storage, part: PartName, files: Mapping[str, PushedFile]) -> bytes:
@@ -428,8 +460,8 @@ def _descriptions(
     yield PushedFile.of(DATASET_LIST, encode_document(list_of(parts)))
     if not whole:
         return
-    shown = (CARD_FILE, _read(source, CARD_FILE)), (README, _read(source, README))
-    text = next((content.decode() for _, content in shown if content is not None), None)
+    shown = _read(source, CARD_FILE) or _read(source, README)  # under which a dataset has it that was pushed itself
+    text = shown and shown.decode()
     found, report = (_parsed(name, _read(source, name)) for name in (CROISSANT_FILE, REPORT_FILE))
     if options.video == "leave_out":
         changed = {file.name: file.written for group in groups for file in group.files if file.make is not None}
@@ -440,7 +472,7 @@ def _descriptions(
         yield PushedFile.of(CROISSANT_FILE, summary_bytes(found))
     if report:
         yield PushedFile.of(REPORT_FILE, summary_bytes({**report, "nodes": []}))
-    if text is not None:
+    if text:
         yield PushedFile.of(README, text.encode())
 
 

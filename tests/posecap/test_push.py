@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import posecap
@@ -24,9 +25,19 @@ from posecap.push import PushedFile, PushError, PushOptions, push
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.croissant import CROISSANT_FILE, make_croissant
 from posecap.release.dataset_info import write_summary
-from posecap.shards import write_part
+from posecap.shards import Dataset, remove_samples, write_part
+from posecap.shards.extra import (
+    Added,
+    ExtraPart,
+    MemberName,
+    extra_path,
+    extra_sidecar_path,
+    inputs_of,
+    write_extra,
+    write_extra_list,
+)
 from posecap.storage import StorageError, open_storage
-from posecap.types import PartName
+from posecap.types import PartName, Span
 from posecap.verify import verify
 from tests import built, dataset_infos, fake_hub
 
@@ -329,12 +340,65 @@ class TestSkeletonsOnly:
             assert (node["sha256"], node["contentSize"]) == (written.sha256, f"{written.size_bytes} B")
         assert len(listed) == 9
 
+    def test_an_index_that_is_damaged_is_not_made_another_one(self, dataset: Path, tmp_path: Path) -> None:
+        index = dataset / "index/train-00000.parquet"
+        content = bytearray(index.read_bytes())
+        content[len(content) // 2] ^= 1
+        index.write_bytes(bytes(content))
+        with pytest.raises(PushError, match=r"index/train-00000\.parquet has changed since it was written"):
+            push(dataset, str(tmp_path / "copy"), PushOptions(video="leave_out"))
+
     def test_it_is_another_version_than_that_with_video(self, dataset: Path, tmp_path: Path) -> None:
         push(dataset, str(tmp_path / "copy"))
         leave_out = PushOptions(video="leave_out", existing="replace")
         done = push(dataset, str(tmp_path / "copy"), leave_out)
         assert done.removed == ("data/train/video-00000.tar",)
         assert verify(tmp_path / "copy").problems == ()
+
+
+class TestWholeDataset:
+    def test_extra_members_go_with_their_parts(self, dataset: Path, tmp_path: Path, hub: fake_hub.Hub) -> None:
+        for part in (built.FIRST, built.SECOND):
+            add_member(dataset, part)
+        write_extra_list(dataset)
+        done = push(dataset, "me/walkers")
+        assert hub.files("me/walkers").keys() == released(dataset)
+        assert verify(done.address).problems == ()
+        stream = posecap.open(done.address, seed=None, fields=["video.other"])
+        assert [sample["key"] for sample in stream] == keys(dataset)[:5]
+        (dataset / "data/train/pose-00000.tar").unlink()
+        push(dataset, str(tmp_path / "copy"), PushOptions(incomplete="push"))
+        assert [path.name for path in (tmp_path / "copy/extra/video.other").glob("*.arrow")] == ["train-00003.arrow"]
+        assert verify(tmp_path / "copy").problems == ()
+
+    def test_removed_clips_are_removed_at_the_target(self, dataset: Path, tmp_path: Path) -> None:
+        target = tmp_path / "copy"
+        push(dataset, str(target))
+        key = keys(dataset)[0]
+        remove_samples(dataset, [key], "on request")
+        push(dataset, str(target), PushOptions(existing="replace"))
+        assert verify(target).problems == ()
+        assert key not in keys(target)
+        found = built.files(target)
+        assert [name for name, content in found.items() if key.encode() in content] == [
+            "data/train/pose-00000.json",  # whose rows say why it is gone
+            "tombstones.json",
+        ]
+
+
+def add_member(root: Path, part: PartName) -> None:
+    """Give a part's samples a member ``video.other``."""
+    member, storage = MemberName("video", "other"), open_storage(root)
+    table = Dataset(root).part_index(part, ["key", "captions"])
+    vector = np.array([0.6, 0.8], np.float32)
+    with storage.writer(extra_path(member, part)) as file:
+        samples = write_extra(file, "video", [(k, Added(vector, span=Span(0, 1))) for k in table["key"].to_pylist()])
+        written = file.finish()
+        file.publish()
+    known = {"fingerprint": "f" * 64, "pipeline": [{"name": "embed"}], "lineage": built.LINEAGE, "dimension": 2}
+    inputs = inputs_of("video", table)
+    sidecar = ExtraPart(member, part, inputs=inputs, file=asdict(written), samples=samples, **known)
+    storage.write(extra_sidecar_path(member, part), sidecar.encode())
 
 
 class TestRefused:
