@@ -553,6 +553,7 @@ class _Build:
             texts=perception.texts,
             mp4=perception.mp4,
             captioners=perception.captioners if self.manifest.keep_intermediates == "all" else (),
+            samples=perception.samples,
         ).without(tombstones.sources, removed)
         return results if results.entries else None
 

@@ -23,14 +23,14 @@ from time import monotonic, time
 from typing import Any
 
 from posecap.ledger import Ledger, reading
-from posecap.outcomes import RowOutcome, RowResult, Tally
+from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Tally
 from posecap.pipeline import Perception
 from posecap.plan import PlannedPart, part_fingerprint
 from posecap.shards import ShardError, read_sidecar
 from posecap.shards.paths import RESULTS_FOLDER, results_part
 from posecap.shards.results import ResultsEntry, row_digest
 from posecap.shards.sidecar import outcomes_of
-from posecap.staging import FOLDER, Staging, holds, holds_results, keep_part, keep_results, keep_samples
+from posecap.staging import FOLDER, KeptSamples, Staging, holds, holds_results, keep_part, keep_results, keep_samples
 from posecap.storage import Location, open_storage
 from posecap.types import FileRange, PartName, Row, StagedResults, StagedSample, StoredRow
 
@@ -62,14 +62,16 @@ class OpenRows:
     ) -> None:
         self._ledger, self._staging, self._clock = ledger, staging, clock
         self._perception = perception
+        self._made_with: dict[str, Any] = {}
+        """What the last file's stored results were made with, by the JSON of it in the ledger."""
         self._tally = Tally()
         self._entered = -math.inf
         self._digests: dict[str, str] = {}
         """Of the rows that are executed, by their id, until their part is committed."""
         self._row_digests: dict[str, str] = {}
         """Of the same rows, those by which their stored results are found."""
-        self._fresh: dict[str, str] = {}
-        """Records that are not in the ledger yet, by digest."""
+        self._fresh: dict[str, RowResult] = {}
+        """Rows that are done and not in the ledger yet, by digest."""
         self.taken = 0
         self.replayed = 0
         ledger.record_open_rows(None)
@@ -105,7 +107,9 @@ class OpenRows:
             return None
         file, made_with, record = found
         written = json.loads(record)
-        of_file = json.loads(made_with)
+        if made_with not in self._made_with:
+            self._made_with = {made_with: json.loads(made_with)}  # rows of one file follow one another
+        of_file = self._made_with[made_with]
         if "ended" in written:
             stage, reason, detail = written["ended"]
             chain = self._perception.chains.get(stage)
@@ -121,7 +125,10 @@ class OpenRows:
             return None
         self.replayed += 1
         offset, size = written["at"]
-        texts = of_file.get("columns")  # name of the columns file and its SHA-256, as keep_stored_rows entered them
+        # Names of the columns file and its SHA-256, as keep_stored_rows entered them.
+        texts, samples = of_file.get("texts"), of_file.get("samples")
+        # Another row of the same footage may have been named otherwise, and its clips with it.
+        clips = written.get("clips") if samples is not None and written.get("row_id") == row.row_id else None
         return StoredRow(
             row=row,
             results=StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"]),
@@ -130,6 +137,9 @@ class OpenRows:
             texts=None if texts is None else (texts[0], texts[1]),
             mp4s=tuple((start, end, FileRange(*at)) for start, end, at in written.get("mp4s", ())),
             captioners=tuple(of_file.get("captioners", ())),
+            samples=None if clips is None else (samples[0], samples[1]),
+            clips=tuple(ClipOutcome(**clip) for clip in clips or ()),
+            previews={key: FileRange(*at) for key, at in written.get("previews", {}).items()},
         )
 
     def done(self, row: RowResult) -> None:
@@ -137,9 +147,7 @@ class OpenRows:
         self._tally.add(row.outcome)
         digest = self._digests.get(row.outcome.row_id)
         if digest is not None and row.outcome.status in _LASTING:
-            record = _record(row, self._row_digests[row.outcome.row_id])
-            if record is not None:
-                self._fresh[digest] = record
+            self._fresh[digest] = row
         if self._clock() - self._entered >= _ENTRY_SECONDS:
             self._enter()
 
@@ -153,7 +161,7 @@ class OpenRows:
             if digest is not None:
                 self._fresh.pop(digest, None)
                 digests.append(digest)
-        self._enter()
+        self._enter_counts()
         self._ledger.forget_finished_rows(digests)
 
     def end(self) -> None:
@@ -164,8 +172,14 @@ class OpenRows:
     def _enter(self) -> None:
         """Enter what is known now, and from then on count the time to the next entry."""
         self._entered = self._clock()
-        self._ledger.record_finished_rows(self._staging.fingerprint, self._fresh)
+        records = {digest: _record(row, self._row_digests[row.outcome.row_id]) for digest, row in self._fresh.items()}
+        entered = {digest: record for digest, record in records.items() if record is not None}
+        self._ledger.record_finished_rows(self._staging.fingerprint, entered)
         self._fresh.clear()
+        self._enter_counts()
+
+    def _enter_counts(self) -> None:
+        """Enter how many rows of open parts ended how."""
         self._ledger.record_open_rows({"entered": time(), **self._tally.as_json()})
 
 
@@ -217,28 +231,46 @@ def keep_stored_rows(
         if part is None or part in built or (kept := keep_results(storage, part)) is None:
             continue
         usable = perception.deepest(kept.chains) is not None
-        samples = keep_samples(
-            storage,
-            part,
-            texts=usable and kept.texts == perception.texts != "",
-            mp4s=usable and kept.mp4 == perception.mp4 != "",
-        )
+        texts = usable and kept.texts == perception.texts != ""
+        mp4s = usable and kept.mp4 == perception.mp4 != ""
+        same = usable and kept.samples == perception.samples != ""
+        samples = keep_samples(storage, part, texts=texts, mp4s=mp4s, samples=same)
         records = {}
         for entry in kept.entries:
             if entry.results is not None and usable:
                 at = entry.results.at
-                stored: dict[str, Any] = {"at": [at.offset, at.size], "sha256": entry.results.sha256}
-                if clips := samples.mp4s.get(entry.row_id):
-                    stored["mp4s"] = [(start, end, astuple(found)) for start, end, found in clips]
-                records[entry.digest] = json.dumps(stored | {"source_id": entry.results.source_id})
+                stored = {
+                    "at": [at.offset, at.size],
+                    "sha256": entry.results.sha256,
+                    "source_id": entry.results.source_id,
+                    **_stored_samples(entry.row_id, samples, perception),
+                }
+                records[entry.digest] = json.dumps(stored)
             elif entry.ended is not None:
                 records[entry.digest] = json.dumps({"ended": entry.ended})
         if records:
             made_with: dict[str, Any] = {"chains": dict(kept.chains), "vectors": kept.vectors}
             made_with |= {"captioners": kept.captioners, "files": sorted(samples.files)}
-            if samples.texts is not None:
-                made_with["columns"] = samples.texts
+            if texts:
+                made_with["texts"] = samples.columns
+            if same:
+                made_with["samples"] = samples.columns
             ledger.record_stored_rows([(kept.file, json.dumps(made_with), records)])
+
+
+def _stored_samples(row_id: str, samples: KeptSamples, perception: Perception) -> dict[str, Any]:
+    """What the record of a row's stored results says of its samples; of them themselves nothing where a clip ended
+    otherwise than in a stage before those that make captions and vectors."""
+    stored: dict[str, Any] = {}
+    if videos := samples.mp4s.get(row_id):
+        stored["mp4s"] = [(start, end, astuple(found)) for start, end, found in videos]
+    clips = samples.outcomes[row_id].clips if row_id in samples.outcomes else ()
+    lost = [clip for clip in clips if clip.status != "kept"]
+    if clips and all(clip.status == "rejected" and clip.stage in perception.shaping for clip in lost):
+        stored |= {"row_id": row_id, "clips": [dict(vars(clip)) for clip in clips]}
+        pictures = {clip.clip_id: samples.previews.get(clip.clip_id or "") for clip in clips}
+        stored["previews"] = {key: astuple(at) for key, at in pictures.items() if at is not None}
+    return stored
 
 
 def keep_staged_rows(ledger: Ledger, perception: Perception, *, fingerprint: str) -> None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from posecap import legacy
 from posecap.builtin import nearest_pipeline
@@ -22,7 +22,9 @@ from posecap.models import weights_sha256
 from posecap.outcomes import LABELLED
 from posecap.shards.extra import MemberName
 from posecap.stage import Engine, Resources, Stage, check_words, configuration, engines_of
+from posecap.stages.caption import WriteCaptions
 from posecap.stages.filter_clips import FilterClips
+from posecap.stages.pack import Embed, Pack
 from posecap.types import (
     Addition,
     CaptionedClip,
@@ -58,6 +60,11 @@ class Perception:
             which are taken from samples of the part that is replaced; empty where nothing is to be had.
         captioners: of each captioner, of all that shapes its sentences beside people and row
             (:class:`posecap.types.Sentences`).
+        samples: of all that shapes samples but the row, captions and their vectors; empty where the pipeline may make
+            captions of more than the row, or where what a stage makes of a clip may depend on the row otherwise than
+            by ``row_fields``.
+        shaping: names of the stages before that which makes captions, where ``samples`` is not empty.
+        row_fields: fields of the row on which it depends what these stages make of a clip.
     """
 
     chains: Mapping[str, str]
@@ -66,6 +73,9 @@ class Perception:
     texts: str = ""
     mp4: str = ""
     captioners: tuple[str, ...] = ()
+    samples: str = ""
+    shaping: tuple[str, ...] = ()
+    row_fields: tuple[str, ...] = ()
 
     def deepest(self, chains: Mapping[str, str]) -> str | None:
         """The last stage whose result, stored with these chains, is that of this pipeline; None if there is none."""
@@ -274,7 +284,29 @@ class Pipeline:
         captioning = [one for one in self.stages if one.gives is CaptionedClip and one.takes is not CaptionedClip]
         engines = getattr(captioning[0], "captioners", ()) if len(captioning) == 1 else ()
         captioners = tuple(self._hash_of_captioner(one, frames) for one in engines)
-        return Perception(chains, tuple(self.stages[i].name for i in stored), vectors, texts, mp4, captioners)
+        names = tuple(self.stages[i].name for i in stored)
+        perception = Perception(chains, names, vectors, texts, mp4, captioners)
+        fields = self._row_fields(self.stages[stored[-1] + 1 : -3])
+        if fields is None or not vectors:
+            return perception
+        *shaping, _, _, pack = self.stages
+        shaped = {
+            "chain": self.chain(len(shaping) - 1),
+            "vectors": vectors,
+            "pack": legacy.as_format_1([configuration(pack)]),
+            "lineage": self._lineage_of(engines_of(pack)),
+        }
+        names = tuple(stage.name for stage in shaping)
+        return replace(perception, samples=digest(shaped), shaping=names, row_fields=fields)
+
+    def _row_fields(self, between: Sequence[Stage]) -> tuple[str, ...] | None:
+        """Fields of the row on which it depends what stages ``between`` stored results and captions make of a clip;
+        None where it is not known, or the last three stages are not those of posecap, without captioners."""
+        last = self.stages[-3:]
+        known = [type(stage) for stage in last] == [WriteCaptions, Embed, Pack]
+        if not known or cast(WriteCaptions, last[0]).captioners or any(one.row_fields is None for one in between):
+            return None
+        return tuple(sorted({name for one in between for name in one.row_fields or ()}))
 
     def _hash_of_captioner(self, captioner: Engine, frames: str) -> str:
         """SHA-256 over a captioner and the chain of the frames that it is given."""

@@ -468,15 +468,15 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
             outcomes = outcomes_of(part, read_sidecar(storage, part).get("rows"))
         except ShardError:
             continue
-        after, frames_for, described = None, "", 1.0
+        used, frames_for, described = -1, "", 1.0
         if stored is not None and perception is not None:
             after = perception.deepest(stored.chains)
+            used = _last_used(names, perception, after, stored)
             frames_for = _wants_frames(pipeline, perception, after, stored)
             if plan is not None and part in planned:
                 rows = {one.row.row_id: one.row for one in plan.rows(planned[part])}
                 with suppress(ShardError):
                     described = share_to_describe(storage, pipeline, stored, rows, most_rows=most_rows)
-        used = names.index(after) if after is not None else -1
         entered = {line.stage: line.entered for line in StageStats.of(order, outcomes).lines()}
         for number, name in enumerate(names):
             one, count = found[name], entered.get(name, 0)
@@ -499,6 +499,14 @@ def stage_forecasts(storage: Storage, pipeline: Pipeline, change: Change) -> lis
             one.why = one.why or why
     _add_seconds(storage, order, found)
     return list(found.values())
+
+
+def _last_used(names: Sequence[str], perception: Perception, after: str | None, stored: ResultsList) -> int:
+    """The position of the last stage whose results are used: of that before captions where samples are used, of which
+    texts alone are made anew, else of ``after``; -1 for none."""
+    if stored.samples == perception.samples != "":
+        return names.index(perception.shaping[-1])
+    return -1 if after is None else names.index(after)
 
 
 def _wants_frames(pipeline: Pipeline, perception: Perception, after: str | None, stored: ResultsList) -> str:

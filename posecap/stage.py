@@ -176,6 +176,9 @@ class Stage(ABC):
     gives: ClassVar[type]
     runtime_fields: ClassVar[tuple[str, ...]] = ()
     """As :attr:`Engine.runtime_fields`."""
+    row_fields: ClassVar[tuple[str, ...] | None] = None
+    """Fields of the row on which it depends what the stage makes of a clip; None where that is not said. Where an
+    update changes others alone, samples that an earlier build made behind the stage can be used."""
 
     @property
     def resources(self) -> Resources:

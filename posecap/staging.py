@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 import numpy as np
 
 from posecap.files import canonical_json, digest, parse_json
+from posecap.outcomes import RowOutcome
 from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
 from posecap.shards.extra import Added
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
@@ -44,6 +45,7 @@ from posecap.shards.paths import (
 )
 from posecap.shards.results import ResultsBlock, ResultsList, read_results_list
 from posecap.shards.serialization import TAR_BLOCK, arrays_of, members_of, pack, tar_end, tar_pieces, unpack
+from posecap.shards.sidecar import outcomes_of
 from posecap.stage import Stage, TransientError
 from posecap.storage import (
     DatasetLockedError,
@@ -190,6 +192,9 @@ class _SharedStaging(Staging):
     """See :meth:`Staging.shared`."""
 
     _shared: StagingFile
+
+    def is_visible(self) -> bool:
+        return True  # as it was when the file was asked for
 
     @contextmanager
     def file(self, item: Row | StoredRow | Video) -> Iterator[StagingFile]:
@@ -530,43 +535,56 @@ class KeptSamples:
     """Files of a committed part under names in staging, of which an update takes what it would make again.
 
     Args:
-        texts: the columns file with its SHA-256 as the sidecar has it, which was not compared; None where vectors of
-            sentences are not wanted.
+        columns: the columns file with its SHA-256 as the sidecar has it, which was not compared; None where it is not
+            wanted.
         mp4s: row id → starts and ends, in seconds, of clips with stored video, and where that lies.
+        outcomes: of the part's rows, as the sidecar has them, by row id.
+        previews: by the sample's key.
     """
 
-    texts: tuple[str, str] | None
+    columns: tuple[str, str] | None
     mp4s: Mapping[str, Sequence[tuple[float, float, FileRange]]]
+    outcomes: Mapping[str, RowOutcome]
+    previews: Mapping[str, FileRange]
 
     @property
     def files(self) -> frozenset[str]:
         """Names of the files."""
         videos = (at.file for clips in self.mp4s.values() for _, _, at in clips)
-        return frozenset((*videos, *(self.texts or ())[:1]))
+        pictures = (at.file for at in self.previews.values())
+        return frozenset((*videos, *pictures, *(self.columns or ())[:1]))
 
 
-def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool) -> KeptSamples:
+def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool, samples: bool) -> KeptSamples:
     """Give files of a committed part names in staging, under which they outlast the part.
 
     Args:
-        texts, mp4s: whether vectors of sentences and stored videos are wanted. The file of the latter is read, to see
-            that it is as it was written; it is left out where it is not, as are files that are not there.
+        texts, mp4s, samples: whether vectors of sentences, stored videos, and samples with their previews are wanted.
+            The file of videos is read, to see that it is as it was written; it is left out where it is not, as are
+            files that are not there.
     """
     storage = open_storage(location)
-    kept_texts, kept_mp4s = None, dict[str, list[tuple[float, float, FileRange]]]()
+    columns, kept_mp4s = None, dict[str, list[tuple[float, float, FileRange]]]()
+    outcomes, previews = dict[str, RowOutcome](), dict[str, FileRange]()
     try:
-        files = read_sidecar(storage, part)["files"]
+        sidecar = read_sidecar(storage, part)
+        files = sidecar["files"]
         folder = f"{FOLDER}/results/{part.split}-{part.number:05d}"
-        if texts and (entry := files.get(columns_path(part))) is not None:
+        if (texts or samples) and (entry := files.get(columns_path(part))) is not None:
             name = f"{folder}-{entry['sha256'][:_ROW_DIGITS]}.columns"
             storage.copy(columns_path(part), name)
-            kept_texts = name, entry["sha256"]
+            columns = name, entry["sha256"]
+        if samples and columns is not None:
+            outcomes = {outcome.row_id: outcome for outcome in outcomes_of(part, sidecar.get("rows"))}
+            for key, at in preview_ranges(storage, part).items():
+                previews[key] = replace(at, file=f"{folder}-{key}.jpg")
+                storage.copy(at.file, previews[key].file)
         if mp4s and (entry := files.get(video_path(part))) is not None:
             with storage.open(video_path(part)) as file:
                 sound = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]  # type: ignore[arg-type]
             name = f"{folder}-{entry['sha256'][:_ROW_DIGITS]}.tar"
-            columns = ["row_id", "start_seconds", "end_seconds", "mp4_offset", "mp4_size"]
-            index = read_index(read_table(storage, index_path(part)), columns=columns).to_pylist() if sound else []
+            wanted = ["row_id", "start_seconds", "end_seconds", "mp4_offset", "mp4_size"]
+            index = read_index(read_table(storage, index_path(part)), columns=wanted).to_pylist() if sound else []
             for row in index:
                 if row["mp4_offset"] is not None:
                     at = FileRange(name, row["mp4_offset"], row["mp4_size"])
@@ -576,7 +594,7 @@ def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool)
                 storage.copy(video_path(part), name)
     except (ShardError, FileNotFoundError):
         pass  # what cannot be taken is made again
-    return KeptSamples(kept_texts, kept_mp4s)
+    return KeptSamples(columns, kept_mp4s, outcomes, previews)
 
 
 def keep_results(location: Location, part: PartName) -> ResultsList | None:

@@ -15,12 +15,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap.joints import LAYOUTS
+
+if TYPE_CHECKING:
+    from posecap.outcomes import ClipOutcome
 
 Floats = NDArray[np.float32]
 Seconds = NDArray[np.float64]
@@ -548,6 +551,11 @@ class StoredRow:
     sentences as the pipeline makes them, and its SHA-256; None where there is none. ``mp4s`` are the starts and ends,
     in seconds, of clips with stored video as the pipeline makes it, and where that lies. ``captioners`` are the hashes
     of those whose sentences are among the results, in order (:attr:`posecap.pipeline.Perception.captioners`).
+
+    ``samples`` is a columns file, and its SHA-256, with samples of the row that the pipeline makes but for their texts
+    (:attr:`posecap.pipeline.Perception.samples`); None where there is none. ``clips`` are then the outcomes of the
+    row's clips, those of the samples and of clips that ended before captions were made, and ``previews`` are some
+    samples' thumbnails, by key.
     """
 
     row: Row
@@ -557,3 +565,6 @@ class StoredRow:
     texts: tuple[str, str] | None = None
     mp4s: tuple[tuple[float, float, FileRange], ...] = ()
     captioners: tuple[str, ...] = ()
+    samples: tuple[str, str] | None = None
+    clips: tuple[ClipOutcome, ...] = ()
+    previews: Mapping[str, FileRange] = field(default_factory=dict)

@@ -6,16 +6,25 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
 from typing import Any
 
 from posecap.outcomes import ClipOutcome, Status
 from posecap.pipeline import Perception, Segment, Storing
-from posecap.run.replay import Known, Recorder, RowFrames, cut_back, sentence_vectors, stored_clip
+from posecap.run.replay import (
+    Known,
+    Recorder,
+    RowFrames,
+    cut_back,
+    former_samples,
+    samples_with_texts,
+    stored_clip,
+    stored_mp4,
+)
 from posecap.shards import ShardError
-from posecap.shards.results import ResultsBlock, StoredClip, decode_results
+from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
 from posecap.types import Addition, Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
@@ -172,8 +181,8 @@ def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, s
                     _go_on(stages, item, result, sinks, staging=staging, storing=storing)
                 else:
                     _execute(stages, item, result, sinks)
-                block = _results(item, result, recorder)
-                result.results = None if block is None else file.add_results(block)
+                found = _results(item, result, recorder)
+                result.results = file.add_results(found) if isinstance(found, ResultsBlock) else found
         except StagingError as error:
             _enter_unwritable(result, error)
     _delete_temporary(item, result)
@@ -187,7 +196,7 @@ def _enter_unwritable(result: ItemResult, error: StagingError) -> None:
     result.machine_dependent, result.reason = True, OUTPUT_NOT_WRITABLE
 
 
-def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> ResultsBlock | None:
+def _results(item: Any, result: ItemResult, recorder: Recorder | None) -> ResultsBlock | StagedResults | None:
     """What is stored of a row, if anything: of one that ended as a whole its outcome says all."""
     if recorder is None or result.error is not None:
         return None
@@ -203,20 +212,42 @@ def _go_on(
     staging: Staging,
     storing: Storing | None,
 ) -> None:
-    """Go on with a row behind the stage that it names, clip by clip.
+    """Go on with a row from samples that there are of it, or else behind the stage that it names, clip by clip.
 
     Raises:
         _StaleRowError: its results are damaged, or not of its video.
     """
-    names = [stage.name for stage in stages]
     if storing is None or item.after not in storing.perception.stages:
         raise _StaleRowError
     block = _read_block(item, staging)
-    perception = storing.perception
+    if item.samples is not None and _keep_samples(stages, item, result, sinks, staging, storing.perception):
+        return
     try:
         results = decode_results(block, name=item.results.at.file)
     except ShardError as error:
         raise _StaleRowError from error
+    _go_on_with_clips(stages, item, results, result, sinks, staging=staging, storing=storing)
+    if sinks.recorder is not None:
+        sinks.recorder.of_video(results, item.results)
+
+
+def _go_on_with_clips(
+    stages: Sequence[Stage],
+    item: StoredRow,
+    results: RowResults,
+    result: ItemResult,
+    sinks: _Sinks,
+    *,
+    staging: Staging,
+    storing: Storing,
+) -> None:
+    """Run the clips of a row's results through the stages behind that which it names.
+
+    Raises:
+        _StaleRowError: the results are not of its video.
+    """
+    perception = storing.perception
+    names = [stage.name for stage in stages]
     later = stages[names.index(item.after) + 1 :]
     decoding = (*storing.before, *stages[: names.index(perception.stages[0]) + 1])
     number = 0
@@ -239,17 +270,41 @@ def _go_on(
             if frames.stale:
                 raise _StaleRowError
         result.frames += frames.decoded
+
+
+def _keep_samples(
+    stages: Sequence[Stage],
+    item: StoredRow,
+    result: ItemResult,
+    sinks: _Sinks,
+    staging: Staging,
+    perception: Perception,
+) -> bool:
+    """Keep the samples that there are of a row, with new captions and their vectors, which counts as time of the stage
+    that makes vectors. Returns whether they could be made so; else nothing was done."""
+    embedding, since = stages[-2], perf_counter()
+    try:
+        samples = samples_with_texts(stages, item, staging.storage, perception)
+    except Exception:  # as of a text model: a row that goes on from its clips says what happened to each
+        samples = None
+    engine_seconds = take_engine_seconds()
+    if samples is None:
+        return False
+    result.seconds[embedding.name] += perf_counter() - since
+    for engine, seconds in engine_seconds.items():
+        result.engine_seconds[embedding.name, engine] += seconds
+    for clip in item.clips:
+        if clip.clip_id in samples:
+            _keep(samples[clip.clip_id], result, sinks.file)
+        else:
+            result.clips.append(clip)
     if sinks.recorder is not None:
-        sinks.recorder.of_video(results, block)
+        sinks.recorder.take_all(item.results)
+    return True
 
 
 def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: Staging) -> Known:
     """What later stages would make of a clip and what there is already."""
-    span, mp4 = (entry.span.start_seconds, entry.span.end_seconds), None
-    at = next((found for start, end, found in item.mp4s if (start, end) == span), None)
-    if at is not None:
-        with suppress(ShardError, OSError):  # what cannot be read is made again
-            mp4 = bytes(staging.storage.read_range(at.file, at.offset, at.size))
     sentences = {
         now: entry.sentences[before]
         for now, captioner in enumerate(perception.captioners)
@@ -258,8 +313,8 @@ def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: 
     }
     return Known(
         video_vector=entry.video_vector if item.vectors == perception.vectors else None,
-        text_vectors=sentence_vectors(staging.storage, item.texts),
-        video_mp4=mp4,
+        text_vectors=former_samples(staging.storage, item.texts).sentence_vectors,
+        video_mp4=stored_mp4(item, entry.span.start_seconds, entry.span.end_seconds, staging.storage),
         sentences=sentences,
     )
 

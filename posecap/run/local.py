@@ -61,7 +61,8 @@ class LocalPool:
         self._workers: list[int] = []
         self._tasks: list[deque[Task]] = [deque() for _ in segments]
         self._sizes = [CallSize() for _ in segments]
-        self._changed = threading.Condition()  # held while tasks are given and taken
+        # Of each segment, held while its tasks are given and taken.
+        self._changed = [threading.Condition() for _ in segments]
         self._closed = False
         self._threads: list[list[threading.Thread]] = [[] for _ in segments]
         self._done: SimpleQueue[tuple[Task, ItemResult] | BaseException] = SimpleQueue()
@@ -89,9 +90,10 @@ class LocalPool:
 
     def submit(self, task: Task) -> None:
         self._submitted[task.segment] += 1
-        with self._changed:
+        changed = self._changed[task.segment]
+        with changed:
             self._tasks[task.segment].append(task)
-            self._changed.notify_all()
+            changed.notify()
 
     def wait(self) -> Finished:
         """
@@ -122,9 +124,10 @@ class LocalPool:
         A process that ends while one of its threads is inside a C++ library is often aborted there, and its exit code
         would be that of a crash. Threads that take longer end with the process.
         """
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._closed = True
+        for changed in self._changed:
+            with changed:
+                changed.notify_all()
         until = time.monotonic() + _CLOSE_SECONDS
         for thread in chain.from_iterable(self._threads):
             thread.join(max(0.0, until - time.monotonic()))
@@ -153,8 +156,9 @@ class LocalPool:
     def _take(self, segment: int) -> list[Task]:
         """The next tasks for a thread, of one part; none at the end. Waits for the first."""
         waiting = self._tasks[segment]
-        with self._changed:
-            self._changed.wait_for(lambda: waiting or self._closed)
+        changed = self._changed[segment]
+        with changed:
+            changed.wait_for(lambda: waiting or self._closed)
             if self._closed:
                 return []
             tasks = [waiting.popleft()]
@@ -166,9 +170,11 @@ class LocalPool:
         """Let tasks that were taken and not begun, as one before them took long, wait again, before the others: what
         the process has done is recorded as a call ends, and a kill must not lose much of it.
         """
-        with self._changed:
-            self._tasks[segment].extendleft(reversed(tasks))
-            self._changed.notify_all()
+        changed = self._changed[segment]
+        if tasks:
+            with changed:
+                self._tasks[segment].extendleft(reversed(tasks))
+                changed.notify_all()
 
     def _noted(self, item: Any) -> AbstractContextManager[None]:
         """For a block in which an item is worked on, a note of its row."""

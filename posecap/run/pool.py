@@ -87,7 +87,7 @@ CALL_SECONDS = 0.05
 """Longest time that several tasks that a worker is given at once should take, by what the last ones took. Our choice:
 much more than the millisecond that a call of a Ray actor costs, and little enough that no worker waits for
 another at the end of a part."""
-_TASKS_PER_CALL = 16
+_TASKS_PER_CALL = 64
 """At most. Our choice: a call's own cost is then small beside what each row costs the driver anyway."""
 _DECAY = 0.9
 """By which the slowest task counts less with each call: of one of 10 s the worker gets single tasks for 50 more."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,8 +24,10 @@ from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Perception
 from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, encode_results
-from posecap.shards.serialization import read_columns, read_facts
+from posecap.shards.serialization import ColumnsBatch, read_columns, read_facts
 from posecap.stage import Rejected, Stage
+from posecap.stages.caption import WriteCaptions
+from posecap.stages.pack import Embed, Pack, with_texts
 from posecap.storage import Storage
 from posecap.types import (
     CaptionedClip,
@@ -35,7 +37,10 @@ from posecap.types import (
     Pixels,
     PosedClip,
     Row,
+    Sample,
     Sentences,
+    StagedResults,
+    StoredRow,
     TrackedClip,
     Video,
     VideoVector,
@@ -61,7 +66,8 @@ class Recorder:
     _source: Video | RowResults | None = None
     _entries: list[StoredClip | ClipOutcome] = field(default_factory=list)
     _failed: bool = False
-    _block: bytes = b""
+    _earlier: StagedResults | None = None
+    _unchanged: bool = False
 
     def gave(self, item: Any, output: Any) -> None:
         """A stage gave ``output`` for ``item``; before that item goes on, so that the last clip is the one at hand."""
@@ -109,9 +115,14 @@ class Recorder:
         """Note an entry of earlier results, which is the one at hand from now on."""
         self._entries.append(entry)
 
-    def of_video(self, results: RowResults, block: bytes) -> None:
-        """The entries are those of earlier results, of the same video; ``block`` is what these were decoded from."""
-        self._source, self._block = results, block
+    def of_video(self, results: RowResults, staged: StagedResults) -> None:
+        """The entries are those of earlier results, of the same video, which lie in ``staged``."""
+        self._source, self._earlier = results, staged
+        self._unchanged = self._are_as_they_were(results)
+
+    def take_all(self, staged: StagedResults) -> None:
+        """Nothing is added to earlier results, which lie in ``staged``, or left out of them."""
+        self._earlier, self._unchanged = staged, True
 
     def _are_as_they_were(self, results: RowResults) -> bool:
         """Whether nothing was added to earlier results or left out of them, so that encoding them would give the same
@@ -132,17 +143,17 @@ class Recorder:
                 return False
         return True
 
-    def block(self, video: Video | None) -> ResultsBlock | None:
-        """The row's results; None where nothing can be stored of it.
+    def block(self, video: Video | None) -> ResultsBlock | StagedResults | None:
+        """The row's results, or where the same lie already; None where nothing can be stored of it.
 
         Args:
             video: the row's, where it is known beside its clips.
         """
         source = self._source or video
+        if self._unchanged and not self._failed:
+            return self._earlier
         if self._failed or source is None:
             return None
-        if isinstance(source, RowResults) and self._are_as_they_were(source):
-            return ResultsBlock(self._block, source.source_id)
         results = RowResults(
             source_id=source.source_id,
             size_bytes=source.size_bytes,
@@ -241,30 +252,101 @@ def stored_clip(
 
 
 @lru_cache(maxsize=2)
-def sentence_vectors(storage: Storage, texts: tuple[str, str] | None) -> Mapping[str, Floats]:
-    """Vectors of the sentences of a part's samples, by sentence; none where they cannot be read.
+def former_samples(storage: Storage, columns: tuple[str, str] | None) -> FormerSamples:
+    """The samples of a part that is replaced; none where they cannot be read.
 
     Those of the last two files stay in memory, of which rows follow one another.
 
     Args:
-        texts: the part's columns file and its SHA-256.
+        columns: the part's columns file and its SHA-256; None for none.
     """
-    found: dict[str, Floats] = {}
-    if texts is None:
-        return found
-    name, sha256 = texts
+    if columns is None:
+        return FormerSamples(())
+    name, sha256 = columns
     try:
         base = storage.map(name)
-        if hashlib.sha256(base.data).hexdigest() != sha256:
-            return found
-        for _, batch in read_columns(base):
-            for row in range(batch.rows):
-                captions = read_facts(batch.facts(row))["captions"]
-                for caption, vector in zip(captions, batch.array("text", row), strict=True):
-                    found.setdefault(caption["text"], vector.copy())  # not the page of the file around it
-    except (ShardError, OSError, LookupError, TypeError, ValueError):
-        return {}
-    return found
+        if hashlib.sha256(base.data).hexdigest() == sha256:
+            return FormerSamples([batch for _, batch in read_columns(base)])
+    except (ShardError, OSError):
+        pass
+    return FormerSamples(())
+
+
+class FormerSamples:
+    """Samples in batches of a columns file whose bytes are those that were written."""
+
+    def __init__(self, batches: Sequence[ColumnsBatch]) -> None:
+        self._batches = batches
+        self._places = {key: (batch, row) for batch in batches for row, key in enumerate(batch.keys)}
+
+    def sample(self, key: str) -> Sample | None:
+        """The sample with a key, without its video and thumbnail; None where there is none."""
+        found = self._places.get(key)
+        return None if found is None else found[0].sample(found[1])
+
+    @cached_property
+    def sentence_vectors(self) -> Mapping[str, Floats]:
+        """Vectors of the samples' sentences, by sentence."""
+        found: dict[str, Floats] = {}
+        try:
+            for batch in self._batches:
+                for row in range(batch.rows):
+                    captions = read_facts(batch.facts(row))["captions"]
+                    for caption, vector in zip(captions, batch.array("text", row), strict=True):
+                        found.setdefault(caption["text"], vector)
+        except (ShardError, LookupError, TypeError, ValueError):
+            return {}
+        return found
+
+
+def samples_with_texts(
+    stages: Sequence[Stage], item: StoredRow, storage: Storage, perception: Perception
+) -> dict[str, Sample] | None:
+    """The samples of a row, by key, that the pipeline makes but for their texts, with the captions that the row has now
+    and their vectors. None where one of them cannot be read, or where what became of a clip depends on fields of the
+    row that are not, or may not be, as they were.
+
+    Args:
+        stages: of the pipeline, whose last three make captions, vectors and samples.
+
+    Raises:
+        Exception: what the stages raise, a rejection among it.
+        FileNotFoundError: of a thumbnail that is gone.
+    """
+    captioning, embedding, packing = cast(tuple[WriteCaptions, Embed, Pack], tuple(stages[-3:]))
+    kept = [clip for clip in item.clips if clip.status == "kept"]
+    if not kept:
+        return None if perception.row_fields else {}
+    former = former_samples(storage, item.samples)
+    captions = captioning.of_row(item.row)
+    text_CD = embedding.of_captions(captions, former.sentence_vectors if item.texts is not None else {})
+    if len(text_CD) != len(captions) or not np.isfinite(text_CD).all():
+        return None
+    made = {}
+    for clip in kept:
+        sample = former.sample(clip.clip_id or "")
+        if sample is None or any(sample.facts[name] != getattr(item.row, name) for name in perception.row_fields):
+            return None
+        if packing.store_video == "clip":
+            sample = replace(sample, video_mp4=stored_mp4(item, clip.start_seconds, clip.end_seconds, storage))
+            if sample.video_mp4 is None:
+                return None
+        if (at := item.previews.get(sample.key)) is not None:
+            sample = replace(sample, thumbnail_jpeg=bytes(storage.read_range(at.file, at.offset, at.size)))
+        made[sample.key] = with_texts(sample, item.row, captions, text_CD, embedding.text.name)
+    return made
+
+
+def stored_mp4(item: StoredRow, start: float | None, end: float | None, storage: Storage) -> bytes | None:
+    """The stored video of a clip from ``start`` to ``end``, in seconds, as the pipeline makes it; None where there is
+    none that can be read."""
+    at = next((at for begins, ends, at in item.mp4s if (begins, ends) == (start, end)), None)
+    if at is None:
+        return None
+    try:
+        return bytes(storage.read_range(at.file, at.offset, at.size))
+    except (ShardError, OSError):
+        return None
 
 
 @dataclass

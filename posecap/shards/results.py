@@ -130,8 +130,9 @@ class ResultsEntry:
 @dataclass(frozen=True)
 class ResultsList:
     """The rows of a file of results, and what they were made with (:class:`posecap.pipeline.Perception`). ``sha256`` is
-    that of the list as it was read, ``file`` the name of its file. ``texts`` and ``mp4`` are of the part's samples;
-    empty in a file of a posecap that did not write them down. ``captioners`` are those whose sentences are stored."""
+    that of the list as it was read, ``file`` the name of its file. ``texts``, ``mp4`` and ``samples`` are of the
+    part's samples; empty in a file of a posecap that did not write them down. ``captioners`` are those whose sentences
+    are stored."""
 
     chains: Mapping[str, str]
     vectors: str
@@ -139,6 +140,7 @@ class ResultsList:
     texts: str = field(default="", kw_only=True)
     mp4: str = field(default="", kw_only=True)
     captioners: tuple[str, ...] = field(default=(), kw_only=True)
+    samples: str = field(default="", kw_only=True)
     sha256: str = field(default="", compare=False)
     file: str = field(default="", compare=False)
 
@@ -426,7 +428,7 @@ def write_results(storage: Storage, file: StorageFile, results: ResultsList) -> 
             file.write(bytes(block))
         listed.append(line)
     made_with: dict[str, Any] = {"chains": dict(results.chains), "vectors": results.vectors}
-    made_with |= {"texts": results.texts, "mp4": results.mp4}
+    made_with |= {"texts": results.texts, "mp4": results.mp4, "samples": results.samples}
     if results.captioners:
         made_with["captioners"] = list(results.captioners)
     written = canonical_json({"format": 1, **made_with, "rows": listed})
@@ -459,18 +461,10 @@ def read_results_list(storage: Storage, part: PartName) -> ResultsList | None:
         chains = {str(stage): str(chain) for stage, chain in found["chains"].items()}
         entries = tuple(_listed(name, line) for line in found["rows"])
         sha256 = bytes(trailer[8:40]).hex()
-        texts, mp4 = str(found.get("texts", "")), str(found.get("mp4", ""))
+        of_samples = {what: str(found.get(what, "")) for what in ("texts", "mp4", "samples")}
         captioners = tuple(map(str, found.get("captioners", ())))
-        return ResultsList(
-            chains,
-            str(found["vectors"]),
-            entries,
-            texts=texts,
-            mp4=mp4,
-            captioners=captioners,
-            sha256=sha256,
-            file=name,
-        )
+        vectors = str(found["vectors"])
+        return ResultsList(chains, vectors, entries, sha256, name, captioners=captioners, **of_samples)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ShardError):
             raise

@@ -238,7 +238,15 @@ class WriteCaptions(Stage):
             Reject: ``no_caption``: the row has too few sentences, and the stage has no captioners.
         """
         if not self.captioners:
-            self._collected(self._of_row(row))
+            self.of_row(row)
+
+    def of_row(self, row: Row) -> tuple[Caption, ...]:
+        """The captions of every clip of a row, as far as they come from the row: all where the stage has no captioners.
+
+        Raises:
+            Reject: ``no_caption``: these are too few.
+        """
+        return self._collected(self._of_row(row))
 
     def _collected(self, sentences: Iterator[tuple[str, str]]) -> tuple[Caption, ...]:
         """The captions that texts, each with its origin, give; rejects ``no_caption``."""
@@ -347,7 +355,9 @@ def clean(text: str, *, longest_characters: int) -> str:
     Text longer than ``longest_characters`` ends at the last whole word that fits, or within its first word where not
     even that fits. Text without a letter or a digit becomes the empty string. Cleaning twice changes nothing.
     """
-    normal = unicodedata.normalize("NFKC", "".join(_visible(character) for character in text))
+    normal = text
+    if not (text.isascii() and text.isprintable()):  # in which nothing is to be changed
+        normal = unicodedata.normalize("NFKC", "".join(_visible(character) for character in text))
     line = " ".join(_URL.sub(" ", normal).split())
     if len(line) > longest_characters:
         # One character more tells whether the last word is whole.

@@ -37,6 +37,7 @@ class FilterClips(Stage):
     name: ClassVar[str] = "filter_clips"
     takes: ClassVar[type] = SkeletonClip
     gives: ClassVar[type] = SkeletonClip
+    row_fields: ClassVar[tuple[str, ...] | None] = ("row_id", "uri", "split", "label", "license", "source")
 
     where: str
 
@@ -80,7 +81,7 @@ COLUMNS: Final = frozenset(
 
 def _of_row(row: Row) -> dict[str, Any]:
     """Those of :data:`COLUMNS` that a row tells before its video is there."""
-    return {name: getattr(row, name) for name in ("row_id", "uri", "split", "label", "license", "source")}
+    return {name: getattr(row, name) for name in FilterClips.row_fields or ()}
 
 
 def _row(item: SkeletonClip) -> dict[str, Any]:

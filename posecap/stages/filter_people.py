@@ -152,6 +152,7 @@ class FilterPeople(Stage):
     name: ClassVar[str] = "filter_people"
     takes: ClassVar[type] = PosedClip
     gives: ClassVar[type] = PosedClip
+    row_fields: ClassVar[tuple[str, ...] | None] = ()
 
     people: int = 2
     fewest_frames: int = 8

@@ -8,15 +8,27 @@ shard; rejects clips whose skeleton and video frames do not match.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from posecap.interfaces import TextEmbedder, VideoEmbedder, VideoEncoder
 from posecap.stage import Reject, Stage
-from posecap.types import Addition, CaptionedClip, Clip, EmbeddedClip, Row, Sample, SampledRow, Span, VideoVector
+from posecap.types import (
+    Addition,
+    Caption,
+    CaptionedClip,
+    Clip,
+    EmbeddedClip,
+    Floats,
+    Row,
+    Sample,
+    SampledRow,
+    Span,
+    VideoVector,
+)
 from posecap.video import frame_rate
 
 _JPEG_QUALITY = 85
@@ -37,16 +49,20 @@ class Embed(Stage):
 
     def __call__(self, item: CaptionedClip) -> Iterator[EmbeddedClip]:
         vector = item.video_vector or _of_frames(self.video, item)
-        sentences = [caption.text for caption in item.captions]
-        known = [item.text_vectors[text] for text in sentences if text in item.text_vectors]
         yield item.extend(
             EmbeddedClip,
             video_D=vector.video_D,
-            text_CD=np.array(known) if len(known) == len(sentences) > 0 else self.text.embed_text(sentences),
+            text_CD=self.of_captions(item.captions, item.text_vectors),
             video_span=vector.span,
             video_model=self.video.name,
             text_model=self.text.name,
         )
+
+    def of_captions(self, captions: Sequence[Caption], known: Mapping[str, Floats]) -> Floats:
+        """(C, D) the vectors of captions; ``known`` are those of some sentences."""
+        sentences = [caption.text for caption in captions]
+        found = [known[text] for text in sentences if text in known]
+        return np.array(found) if len(found) == len(sentences) > 0 else self.text.embed_text(sentences)
 
 
 def _of_frames(embedder: VideoEmbedder, item: Clip) -> VideoVector:
@@ -183,14 +199,32 @@ class Pack(Stage):
                 )
 
 
+def with_texts(sample: Sample, row: Row, captions: tuple[Caption, ...], text_CD: Floats, text_model: str) -> Sample:
+    """A sample as :class:`Pack` makes it of the same clip where its row, captions and their vectors are these."""
+    models = {**sample.facts["models"], "text": text_model}
+    facts = {**sample.facts, **_facts_of_row(row, captions), "models": models}
+    return replace(sample, captions=captions, text_CD=text_CD, facts=facts)
+
+
+def _facts_of_row(row: Row, captions: Sequence[Caption]) -> dict[str, Any]:
+    """Those of :func:`_facts` that say what the row says, beside its span, and captions."""
+    return {
+        "row_id": row.row_id,
+        "uri": row.uri,
+        "label": row.label,
+        "split": row.split,
+        "license": row.license,
+        "source": row.source,
+        "captions": [{"text": caption.text, "origin": caption.origin} for caption in captions],
+    }
+
+
 def _facts(item: EmbeddedClip) -> dict[str, Any]:
     """Contents of the sample's JSON; the index repeats them as columns."""
-    row = item.row
     people, frames, joints, _ = item.joints_MTJ3.shape
     return {
         "clip_id": item.clip_id,
-        "row_id": row.row_id,
-        "uri": row.uri,
+        **_facts_of_row(item.row, item.captions),
         "source_id": item.video.source_id,
         "start_seconds": item.span.start_seconds,
         "end_seconds": item.span.end_seconds,
@@ -206,11 +240,6 @@ def _facts(item: EmbeddedClip) -> dict[str, Any]:
         "people": people,
         "joints": joints,
         "layout": item.layout,
-        "label": row.label,
-        "split": row.split,
-        "license": row.license,
-        "source": row.source,
-        "captions": [asdict(caption) for caption in item.captions],
         "quality": asdict(item.quality),
         **({"people_choice": dict(item.people_choice)} if item.people_choice else {}),
         **({"smoothing": dict(item.smoothing)} if item.smoothing else {}),

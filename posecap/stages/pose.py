@@ -142,6 +142,7 @@ class Skeleton(Stage):
     name: ClassVar[str] = "skeleton"
     takes: ClassVar[type] = PosedClip
     gives: ClassVar[type] = SkeletonClip
+    row_fields: ClassVar[tuple[str, ...] | None] = ()
 
     layout: str = "coco17"
     joint_score: float = 0.0

@@ -142,6 +142,7 @@ class Smooth(Stage):
     name: ClassVar[str] = "smooth"
     takes: ClassVar[type] = SkeletonClip
     gives: ClassVar[type] = SkeletonClip
+    row_fields: ClassVar[tuple[str, ...] | None] = ()
 
     filter: OneEuro | SavitzkyGolay | None = SavitzkyGolay()
     fill_frames: int = 0

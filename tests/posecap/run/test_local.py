@@ -134,7 +134,7 @@ def test_a_thread_takes_quick_rows_of_one_part_together(tmp_path: Path, monkeypa
     pool.wait()
     # Measured before the result was given, so that it is known now that the row was quick.
     assert pool.free_slots(0) > 2
-    with pool._changed:  # so that the thread finds all of them
+    with pool._changed[0]:  # so that the thread finds all of them
         waiting = [*(task(number) for number in range(1, 4)), task(4, part=1)]
         for one in waiting:
             pool.submit(one)
@@ -154,7 +154,7 @@ def test_rows_behind_one_that_takes_long_wait_for_another_call(tmp_path: Path, m
     tasks = [Task(part, number, (0,), 0, Row(row_id=f"{number:024x}", uri="a.mp4")) for number in range(5)]
     pool.submit(tasks[0])
     pool.wait()
-    with pool._changed:
+    with pool._changed[0]:
         for one in tasks[1:]:
             pool.submit(one)
     ended = [pool.wait() for _ in tasks[1:]]

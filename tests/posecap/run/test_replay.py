@@ -19,8 +19,9 @@ from posecap.shards import Dataset, committed, read_sidecar, write_dataset_list
 from posecap.shards.results import StoredClip, decode_results, read_results_list
 from posecap.shards.sidecar import encode_document
 from posecap.stage import Rejected, Stage
+from posecap.stages.filter_people import FilterPeople
 from posecap.storage import open_storage
-from posecap.types import Clip, PartName, Row, Span, Video
+from posecap.types import Clip, PartName, PosedClip, Row, Span, Video
 from posecap.verify import repair, verify
 from tests import building, cheap, small
 
@@ -148,6 +149,98 @@ def test_a_change_runs_what_depends_on_it_and_no_more(tmp_path: Path, change: st
     assert {*cheap.runs(manifest)} == {"fetch", "detect", "pose", "video", "text"}
     result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
     assert {*cheap.runs(manifest)} == executed
+    check(tmp_path, result, pipeline=lines)
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the rows of clips among whose people was chosen, once for each clip."""
+    rows, choose = list[str](), FilterPeople.__call__
+
+    def choosing(self: FilterPeople, item: PosedClip) -> Iterator[PosedClip]:
+        rows.append(item.row.row_id)
+        return choose(self, item)
+
+    monkeypatch.setattr(FilterPeople, "__call__", choosing)
+    return rows
+
+
+FILTER = """\
+from posecap.stages.filter_clips import FilterClips
+at = [s.name for s in pipeline.stages].index("skeleton") + 1
+stages = (*pipeline.stages[:at], FilterClips(where='label not in ["runs", "swims"]'), *pipeline.stages[at:])
+pipeline = replace(pipeline, stages=stages)
+"""
+FAILING = """
+@dataclass(frozen=True)
+class Failing(Letters):
+    name: ClassVar[str] = "failing"
+
+    def embed_text(self, sentences):
+        if "runs" in sentences:
+            raise ValueError("of runs it has no vector")
+        return Letters.embed_text(self, sentences)
+
+
+changed("embed", text=Failing())"""
+
+
+@pytest.mark.parametrize("change", ["captions", "text model"])
+def test_samples_of_which_texts_alone_change_are_not_made_from_clips(
+    tmp_path: Path, chosen: list[str], change: str
+) -> None:
+    lines, _ = CHANGES[change]
+    small.build(cheap.manifest(tmp_path))
+    assert {*chosen} == {"span", "shots", "other"}
+    chosen.clear()
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert chosen == []
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_rows_with_other_captions_label_or_license_keep_their_samples_where_no_clip_depends_on_these(
+    tmp_path: Path, chosen: list[str]
+) -> None:
+    small.build(cheap.manifest(tmp_path))
+    chosen.clear()
+    span, shots, *rest = cheap.ROWS
+    rows = ({**span, "captions": "Somebody strolls."}, {**shots, "label": "swims", "license": "CC0-1.0"}, *rest)
+    result = small.build(cheap.manifest(tmp_path, rows), on_change="update")
+    assert chosen == []
+    check(tmp_path, result, rows)
+
+
+def test_where_clips_are_filtered_by_the_label_a_row_with_another_one_is_made_from_its_clips(
+    tmp_path: Path, chosen: list[str]
+) -> None:
+    span, shots, dark, broken, gone, other = cheap.ROWS
+    before = (span, {**shots, "label": "walks"}, dark, broken, gone, other)
+    small.build(cheap.manifest(tmp_path, before, pipeline=FILTER))
+    chosen.clear()
+    rows = (span, {**shots, "label": "strolls"}, dark, broken, gone, {**other, "captions": "Somebody jumps."})
+    result = small.build(cheap.manifest(tmp_path, rows, pipeline=FILTER), on_change="update")
+    assert {*chosen} == {"shots"}
+    check(tmp_path, result, rows, pipeline=FILTER)
+
+
+def test_a_row_whose_texts_get_no_vector_is_made_from_its_clips_which_say_so(tmp_path: Path, chosen: list[str]) -> None:
+    small.build(cheap.manifest(tmp_path))
+    chosen.clear()
+    result = small.build(cheap.manifest(tmp_path, pipeline=FAILING), on_change="update")
+    assert {*chosen} == {"shots"}
+    check(tmp_path, result, pipeline=FAILING)
+
+
+def test_samples_that_are_not_as_they_were_written_are_made_from_clips(tmp_path: Path, chosen: list[str]) -> None:
+    lines, _ = CHANGES["captions"]
+    root = small.build(cheap.manifest(tmp_path)).root
+    (columns,) = (root / "data/val").glob("*.columns")
+    content = bytearray(columns.read_bytes())
+    content[-200] ^= 1
+    columns.write_bytes(content)
+    chosen.clear()
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert chosen == ["other"]
     check(tmp_path, result, pipeline=lines)
 
 
