@@ -1,5 +1,7 @@
-"""Fixtures made once a session: a dataset of thirteen clips, and the folder of a small training run on it."""
+"""Fixtures made once a session: a dataset of thirteen clips, and the folder of a small training run on it. And encoders
+of few channels, for files that train many of them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,12 @@ def demo_run(demo_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     changes = ("sampling.frames=8", "loop.epochs=2", "loop.workers=0", "data.split=none", "objective.momentum=0.5")
     pretrain(changed(recipe("pretrain_demo"), [f"data.shards={demo_shards}", *changes]), folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def narrow_encoders() -> Iterator[tuple[int, ...]]:
+    """For all tests of a file, UNIK and AGCN have blocks of these widths: a step and a checkpoint cost half as much."""
+    widths = (8, 8, 8, 8, 16, 16, 16, 32, 32, 256)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tmor_train.backbones.layers.WIDTHS", widths)
+        yield widths

@@ -71,6 +71,7 @@ def test_a_recipe_is_what_its_json_says(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow_encoders")
 @pytest.mark.parametrize("name", ["cluster_contrast", "crosclr", "aimclr", "motionclip", "via", "dense"])
 def test_stopped_and_resumed_ends_in_the_same_bytes_and_its_encoder_loads(
     name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

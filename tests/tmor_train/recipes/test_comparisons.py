@@ -186,6 +186,7 @@ def test_moco_is_its_equation_also_with_older_keys_of_the_same_clip_in_the_queue
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("narrow_encoders")
 @pytest.mark.parametrize("name", ["moco_cpu", "sets_moco", "sets_mm"])
 def test_stopped_in_the_middle_and_resumed_ends_in_the_same_bytes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -37,6 +37,8 @@ from tmor_train.training.train_state import TrainState
 
 torch.set_num_threads(1)
 
+pytestmark = pytest.mark.usefixtures("narrow_encoders")
+
 CLIPS, STEPS = 13, 12
 # Three batches of four clips an epoch, four epochs; clusters after the first; a checkpoint in the middle of each epoch.
 SMALL = (
@@ -72,7 +74,9 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="module")
-def straight(config: PretrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(
+    narrow_encoders: tuple[int, ...], config: PretrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A run that nothing happened to."""
     folder = tmp_path_factory.mktemp("runs") / "straight"
     pretrain(config, folder)
@@ -185,25 +189,37 @@ def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
     assert [line["event"] for line in read_events(folder, "start", "resume", "done")] == ["start", "resume", "done"]
 
 
+SLOWLY = """\
+import time
+
+from tmor_train.backbones import layers
+from tmor_train.cli import main
+from tmor_train.training.train_state import TrainState
+
+layers.WIDTHS = NARROW
+step = TrainState.train_step
+
+
+def slow_step(self, *batches, **settings):
+    time.sleep(0.2)
+    return step(self, *batches, **settings)
+
+
+TrainState.train_step = slow_step
+main()
+"""
+"""The program in a process of its own, with the encoders of this file, and slow enough to be killed before its end."""
+
+
 @pytest.mark.slow
 def test_killed_loses_only_the_steps_since_the_last_checkpoint(
-    straight: Path, config: PretrainConfig, shards: Path, tmp_path: Path
+    straight: Path, narrow_encoders: tuple[int, ...], config: PretrainConfig, shards: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    root = ROOT
-    command = [
-        sys.executable,
-        "-m",
-        "tmor_train",
-        "run",
-        "pretrain_demo",
-        "--data",
-        str(shards),
-        "--output",
-        str(folder),
-    ]
+    program = SLOWLY.replace("NARROW", repr(narrow_encoders))
+    command = [sys.executable, "-c", program, "run", "pretrain_demo", "--data", str(shards), "--output", str(folder)]
     changes = [*SMALL, "loop.log_steps=1"]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [*command, "--set", *changes], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
