@@ -52,6 +52,7 @@ _EXTRAS = {
     "s3": ("s3fs",),
     "gcs": ("gcsfs",),
     "azure": ("adlfs",),
+    "hub": ("huggingface_hub",),
     "faiss": ("faiss",),
     "lance": ("lance",),
     "rerun": ("rerun",),

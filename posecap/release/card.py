@@ -87,7 +87,7 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
         about_video=_ABOUT_VIDEO[info.store_video],
         longest_table=_LONGEST_TABLE,
         front_matter=yaml.safe_dump(_front_matter(info, languages), sort_keys=False, allow_unicode=True, width=100),
-        index_files=json.dumps({split.replace("-", "_"): f"index/{split}-*.parquet" for split in info.splits}),
+        index_files=json.dumps({split.replace("-", "_"): _index_files(split, info.splits) for split in info.splits}),
         layouts=[f"{name} ({len(LAYOUTS[name].names)} joints)" for name in info.counted("layout") if name],
         license_url=license_url(info.license),
         repeated=info.content_duplicates(),
@@ -171,6 +171,13 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
             {"config_name": "index", "features": _facts()},
         ],
     }
+
+
+def _index_files(split: str, splits: Sequence[str]) -> str:
+    """The pattern of the names of a split's indexes. Those of ``train-2`` are not among those of ``train``, since the
+    numbers of parts have five digits or more."""
+    number = "[0-9]" * 5 + "*" if any(other.startswith(f"{split}-") for other in splits) else "*"
+    return f"index/{split}-{number}.parquet"
 
 
 def _facts() -> list[dict[str, Any]]:
