@@ -63,6 +63,7 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
         file.publish()
     plan = stored_plan(storage)
     stage_stats, label_stats = _counted(pipeline, ledger, plan)
+    index = read_index_columns(storage)
     info = DatasetInfo(
         name=manifest.name,
         version=manifest.version,
@@ -73,9 +74,9 @@ def finalize(location: Location, *, manifest: Manifest, pipeline: Pipeline, ledg
         fingerprint=pipeline.fingerprint(),
         lineage=pipeline.lineage(),
         stage_stats=stage_stats,
-        index=read_index_columns(storage),
+        index=index,
         files=tuple(listed_files(storage)),
-        audit=audit_recorded(storage),
+        audit=audit_recorded(storage, index=index),
         extra={str(name): listed for name, listed in read_extra_list(storage).items()},
     )
     write_summary(storage, CARD_FILE, make_card(info))

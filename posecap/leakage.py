@@ -104,14 +104,20 @@ def audit_clips(clips: Clips, pairs: Sequence[Pair], *, groups: Mapping[str, Map
     return _audit(clips.table, pa.array(leader), groups or {}, signed=len(clips.signed_S))
 
 
-def audit_recorded(location: Location) -> Audit:
+def audit_recorded(location: Location, *, index: Any = None) -> Audit:
     """What the index tells, and the near-duplicates that `posecap duplicates` has recorded: no clips are compared.
+
+    Args:
+        index: its columns ``key``, ``split``, ``uri`` and ``source_id`` where they are read already, as
+            :class:`pyarrow.Table`.
 
     Raises:
         ShardError: it is no dataset, or damaged.
     """
-    dataset = Dataset(location)
-    table = dataset.index().to_table(columns=["key", "split", "uri", "source_id"])
+    columns = pa.schema([(name, pa.string()) for name in ("key", "split", "uri", "source_id")])
+    if index is None:
+        index = Dataset(location).index().to_table(columns=columns.names)
+    table = index.select(columns.names).cast(columns)
     recorded = read_groups(location)
     if recorded is None:
         return replace(_audit(table, pa.nulls(table.num_rows, pa.int32()), {}, signed=0), near="unknown")
@@ -122,20 +128,19 @@ def audit_recorded(location: Location) -> Audit:
 
 def _audit(table: Any, near: Any, groups: Mapping[str, Mapping[str, str]], *, signed: int) -> Audit:
     """Of clips of an index, with a value for each that near-duplicates share."""
-    uris = table["uri"].to_pylist()
     leaks = [Leak("source_video", uri, counts, keys) for uri, counts, keys in _in_several(table, table["uri"])]
     named = {leak.what for leak in leaks}
     found = list(_in_several(table, table["source_id"]))
     names: dict[str, set[str]] = {source: set() for source, _, _ in found}
-    for source, uri in zip(table["source_id"].to_pylist(), uris, strict=True):
-        if source in names:
-            names[source].add(uri)
+    shared = table.filter(pc.is_in(table["source_id"], value_set=pa.array(list(names), pa.string())))
+    for source, uri in zip(shared["source_id"].to_pylist(), shared["uri"].to_pylist(), strict=True):
+        names[source].add(uri)
     for source, counts, keys in found:
         if not named & names[source]:
             leaks.append(Leak("source_video", " and ".join(sorted(names[source])[:2]), counts, keys))
     leaks += [Leak("near_duplicate", "", counts, keys) for _, counts, keys in _in_several(table, near)]
     for column, values in groups.items():
-        of_clips = pa.array([values.get(uri) for uri in uris], pa.string())
+        of_clips = pa.array([values.get(uri) for uri in table["uri"].to_pylist()], pa.string())
         several = _in_several(table, of_clips)
         leaks += [Leak("group", f"{column} {value}", counts, keys) for value, counts, keys in several]
     splits = tuple(sorted(pc.unique(table["split"]).to_pylist()))
@@ -145,12 +150,17 @@ def _audit(table: Any, near: Any, groups: Mapping[str, Mapping[str, str]], *, si
 def _in_several(table: Any, values: Any) -> Iterator[tuple[Any, dict[str, int], tuple[str, ...]]]:
     """Each value that clips of several splits have, with their number by split and a key of each; the values with most
     clips first. Clips without a value are left out."""
-    found = pa.table({"value": values, "split": table["split"], "key": table["key"]}).filter(pc.is_valid(values))
+    found = pa.table({"value": values, "split": table["split"], "key": table["key"]})
+    # Sorting takes less memory than grouping a million values, so only those of several splits are grouped.
+    order = pc.sort_indices(found, sort_keys=[("value", "ascending"), ("split", "ascending")])
+    value, split, pairs = found["value"].take(order), found["split"].take(order), max(found.num_rows - 1, 0)
+    same = pc.equal(value.slice(1), value.slice(0, pairs))
+    others = pc.and_(same, pc.not_equal(split.slice(1), split.slice(0, pairs)))
+    several = pc.unique(value.slice(1).filter(others))
+    found = found.filter(pc.is_in(found["value"], value_set=several))
     each = found.group_by(["value", "split"]).aggregate([("key", "count"), ("key", "min")])
-    splits = each.group_by("value").aggregate([("split", "count")])
-    several = splits.filter(pc.greater(splits["split_count"], 1))["value"]
     by_value: dict[Any, list[tuple[str, int, str]]] = {}
-    for row in each.filter(pc.is_in(each["value"], several)).to_pylist():
+    for row in each.to_pylist():
         by_value.setdefault(row["value"], []).append((row["split"], row["key_count"], row["key_min"]))
     for value, rows in sorted(by_value.items(), key=lambda item: (-sum(count for _, count, _ in item[1]), item[0])):
         rows.sort()
