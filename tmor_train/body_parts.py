@@ -1,7 +1,7 @@
-"""Which joints of a layout are the head, the arms, the hips and the legs.
+"""Which joints of a layout are the head, the arms, the hips and the legs, and of which kind each joint is.
 
-These four parts are those of PURLS (Zhu et al., CVPR 2024), STAR (Chen et al., ACM MM 2024) and Skeleton-Cache (Zhu et
-al., NeurIPS 2025). Here every joint is in one of them, shoulders in the arms, spine and neck in the hips; theirs share
+The four parts are those of PURLS (Zhu et al., CVPR 2024), STAR (Chen et al., ACM MM 2024) and Skeleton-Cache (Zhu et
+al., NeurIPS 2025). Here every joint is in one of them, shoulders in the arms, the trunk in the hips; theirs share
 joints at the borders.
 """
 
@@ -11,42 +11,59 @@ from collections.abc import Mapping
 
 from posecap.joints import LAYOUTS, LayoutError
 
+JOINT_KINDS = ("head", "trunk", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+"""What a joint is, left or right: hands count as wrists, feet as ankles, and all between the shoulders and the hips as
+the trunk."""
+
 BODY_PARTS = ("head", "arms", "hips", "legs")
 """The four parts, in the order of everything that has one of each."""
 
-_WORDS: Mapping[str, tuple[str, ...]] = {
-    "head": ("nose", "eye", "ear", "head", "mouth"),
-    "arms": ("shoulder", "elbow", "wrist", "hand", "thumb"),
-    "hips": ("hip", "pelvis", "spine", "chest", "thorax", "neck"),
-    "legs": ("knee", "ankle", "foot", "toe", "heel"),
+_PART: Mapping[str, str] = {
+    "head": "head",
+    "trunk": "hips",
+    "shoulder": "arms",
+    "elbow": "arms",
+    "wrist": "arms",
+    "hip": "hips",
+    "knee": "legs",
+    "ankle": "legs",
 }
-"""Words in the names of a part's joints."""
+# Words in the names of a kind's joints, the trunk before the shoulders for the sake of ntu25's spine_shoulder, which is
+# the top of the spine.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "trunk": ("spine", "chest", "thorax", "neck", "pelvis"),
+    "head": ("nose", "eye", "ear", "head", "mouth"),
+    "shoulder": ("shoulder",),
+    "elbow": ("elbow",),
+    "wrist": ("wrist", "hand", "thumb"),
+    "hip": ("hip",),
+    "knee": ("knee",),
+    "ankle": ("ankle", "foot", "toe", "heel"),
+}
 
-_BETWEEN_THE_SHOULDERS = "spine_shoulder"  # of ntu25: the top of the spine, although its name has a word of the arms
+
+def joint_kind(joint: str) -> str:
+    """Which of :data:`JOINT_KINDS` a joint is, by its name in :data:`posecap.joints.LAYOUTS`.
+
+    Raises:
+        LayoutError: its name has no word of any.
+    """
+    for kind, words in _WORDS.items():
+        if any(word in joint for word in words):
+            return kind
+    raise LayoutError(f"joint {joint!r} is none of {', '.join(JOINT_KINDS)}; add its name in tmor_train/body_parts.py")
 
 
 def body_parts(layout: str) -> tuple[tuple[int, ...], ...]:
     """The joints of each of :data:`BODY_PARTS`, by their index in the layout of that name; each joint is in one part.
 
     Raises:
-        LayoutError: there is no such layout, or a part or a joint is left over.
+        LayoutError: there is no such layout, or a joint is of no kind, or a part has no joint.
     """
     if layout not in LAYOUTS:
         raise LayoutError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
-    parts = [_part(name) for name in LAYOUTS[layout].names]
+    parts = [_PART[joint_kind(name)] for name in LAYOUTS[layout].names]
     found = tuple(tuple(at for at, part in enumerate(parts) if part == wanted) for wanted in BODY_PARTS)
     if not all(found):
         raise LayoutError(f"layout {layout!r} has no joint for one of {', '.join(BODY_PARTS)}")
     return found
-
-
-def _part(joint: str) -> str:
-    """The part that a joint is in; LayoutError where its name has no word of any."""
-    if joint == _BETWEEN_THE_SHOULDERS:
-        return "hips"
-    for part, words in _WORDS.items():
-        if any(word in joint for word in words):
-            return part
-    raise LayoutError(
-        f"joint {joint!r} is in none of {', '.join(BODY_PARTS)}; add its name in tmor_train/body_parts.py"
-    )

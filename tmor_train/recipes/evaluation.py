@@ -23,7 +23,7 @@ from tmor_train.evaluation.clips.config import (
     ProbeConfig,
     TuneConfig,
 )
-from tmor_train.evaluation.config import StartConfig, TableConfig, TableName, TTAConfig, ZeroShotConfig
+from tmor_train.evaluation.config import RescoringConfig, StartConfig, TableConfig, TableName, TTAConfig, ZeroShotConfig
 from tmor_train.evaluation.detection.config import (
     DetectConfig,
     DetectEventsConfig,
@@ -146,14 +146,17 @@ def zero_shot_movement() -> ZeroShotConfig:
 
 def zero_shot_parts() -> ZeroShotConfig:
     """Sentences on the whole body and on four parts of it: all compared with the whole clip, and each with the feature
-    over its own joints. Beside it, scores corrected by the measured clips."""
+    over its own joints. Beside it, scores corrected by the measured clips. The shares and weights were chosen on Penn
+    Action's train part (docs/results/penn_action.md)."""
     return replace(
         zero_shot_movement(),
         recipe="zero_shot_parts",
         about="zero-shot by sentences on head, arms, hips and legs, compared with these parts' features (--texts)",
         prompts=("movement", "body_parts"),
         part_pooling="on",
+        part_share=0.25,
         rescoring=("centred", "skeleton_cache"),
+        rescored_by=RescoringConfig(sharpness=3.0, cache_weight=1.0),
     )
 
 

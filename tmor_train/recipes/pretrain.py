@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tmor_train.clustering.clusters import ClusterConfig
 from tmor_train.data import Batching
-from tmor_train.data.augment import CropResize, Flip, Noise, Occlusion, Project, RandomMove, Rotate
+from tmor_train.data.augment import CropResize, EstimatorError, Flip, Noise, Occlusion, Project, RandomMove, Rotate
 from tmor_train.data_sources import DataConfig
 from tmor_train.objective_config import ObjectiveConfig
 from tmor_train.training.config import ClusteringConfig, PretrainConfig, ViewConfig
@@ -162,6 +162,21 @@ def sets_train() -> PretrainConfig:
     )
 
 
+def sets_estimated() -> PretrainConfig:
+    """:func:`sets_train` for joints that are estimated: both views err as estimators of joints do, measured on footage
+    (:class:`~tmor_train.data.augment.EstimatorError`), in the place of Gaussian noise on one of them."""
+    sets = sets_train()
+    anchor = tuple(step for step in sets.views.anchor if not isinstance(step, Noise))
+    return replace(
+        sets,
+        recipe="sets_estimated",
+        about="sets_train whose joints err as estimators of joints in pictures do",
+        views=replace(
+            sets.views, anchor=(*anchor, EstimatorError()), positive=(*sets.views.positive, EstimatorError())
+        ),
+    )
+
+
 def sets_no_penn() -> PretrainConfig:
     """No clip of Penn Action is seen, and no caption of one: for zero-shot recognition on Penn Action.
 
@@ -188,6 +203,6 @@ def sets_no_penn() -> PretrainConfig:
 
 
 _ON_SHARDS = (pretrain_demo, stage1, stage2, joint, stage1_cpu, stage2_cpu)
-_ON_SETS = (pretrain_sets, sets_train, sets_no_penn)
+_ON_SETS = (pretrain_sets, sets_train, sets_estimated, sets_no_penn)
 
 RECIPES: dict[str, Callable[[], PretrainConfig]] = {make.__name__: make for make in (*_ON_SHARDS, *_ON_SETS)}

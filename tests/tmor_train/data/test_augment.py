@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from posecap.joints import LAYOUTS
 from tests import skeletons
+from tmor_train.body_parts import JOINT_KINDS, joint_kind
 from tmor_train.data.augment import (
     FAITHFUL,
     FAITHFUL_3D,
@@ -20,6 +21,7 @@ from tmor_train.data.augment import (
     AxisMask,
     Blur,
     CropResize,
+    EstimatorError,
     Flip,
     JointDropout,
     Noise,
@@ -32,6 +34,7 @@ from tmor_train.data.augment import (
     ShiftCrop,
     TimeFlip,
     augmented,
+    body_radius,
     resampled,
 )
 from tmor_train.data.batch import body_centre
@@ -325,6 +328,72 @@ def test_joints_go_out_of_sight_for_one_stretch_each() -> None:
     assert Occlusion(probability=0)(batch, generator()).seen.all()
 
 
+def standing(clips: int, frames: int = 40, size: float = 1.0) -> skeletons.MotionBatch:
+    """Clips of one person whose 13 joints never move."""
+    place = torch.randn(1, 1, 1, 13, 2, generator=generator(5)) * size
+    return skeletons.batch_of(place.repeat(clips, 1, frames, 1, 1), layout="penn13")
+
+
+def test_an_estimators_errors_have_the_spread_and_the_memory_that_are_set() -> None:
+    errors = (0.05, 0.4, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+    batch = standing(400, size=3.0)
+    step = EstimatorError(errors=errors, lost=(0,) * 8, memory=0.2)
+    radius_NM = body_radius(batch.joints, batch.seen)
+    away = (step(batch, generator()).joints - batch.joints) / radius_NM[:, :, None, None, None]
+    for joint, name in enumerate(LAYOUTS["penn13"].names):
+        wanted = errors[JOINT_KINDS.index(joint_kind(name))]
+        assert float(away[:, 0, :, joint].std()) == pytest.approx(wanted, rel=0.05)
+        assert float(away[:, 0, 0, joint].std()) == pytest.approx(wanted, rel=0.12)  # from the first frame on
+        assert float(away[:, 0, :, joint].mean()) == pytest.approx(0, abs=0.1 * wanted)
+    lag = 8  # of 40 frames: the memory
+    kept = (away[:, :, lag:] * away[:, :, :-lag]).mean() / away.square().mean()
+    assert float(kept) == pytest.approx(math.exp(-1), abs=0.05)
+
+
+def test_two_draws_differ_as_the_two_estimators_did() -> None:
+    """Shares of joints that are more than half a radius apart, against the measured ones."""
+    batch = standing(1500)
+    radius_NM = body_radius(batch.joints, batch.seen)
+    one, other = (EstimatorError()(batch, generator(seed)).joints for seed in (1, 2))
+    apart = (one - other).norm(dim=-1)[:, 0] / radius_NM[:, :, None]
+    measured = {"head": 0.069, "shoulder": 0.091, "elbow": 0.14, "wrist": 0.15, "knee": 0.267, "ankle": 0.322}
+    for kind, share in measured.items():
+        joints = [at for at, name in enumerate(LAYOUTS["penn13"].names) if joint_kind(name) == kind]
+        assert float((apart[..., joints] > 0.5).float().mean()) == pytest.approx(share, rel=0.2)
+
+
+def test_lost_joints_are_elsewhere_for_one_stretch() -> None:
+    batch = standing(300)
+    step = EstimatorError(errors=(0,) * 8, lost=(0, 0, 0, 0, 0.5, 0, 0, 0), longest=0.5, far=0.75)
+    away = (step(batch, generator()).joints - batch.joints).norm(dim=-1)[:, 0]
+    radius = body_radius(batch.joints, batch.seen)[0, 0]
+    wrists = [at for at, name in enumerate(LAYOUTS["penn13"].names) if "wrist" in name]
+    others = [at for at in range(13) if at not in wrists]
+    assert not away[..., others].any()
+    hit = away[..., wrists] > 0
+    torch.testing.assert_close(away[..., wrists][hit], (0.75 * radius).expand(int(hit.sum())), rtol=1e-4, atol=1e-5)
+    assert 0.42 < float(hit.any(1).float().mean()) < 0.5  # a stretch shorter than a frame may hit nothing
+    assert int(hit.sum(1).max()) <= 20
+    assert ((hit.int().diff(dim=1) > 0).sum(1) + hit[:, 0] <= 1).all()
+
+
+def test_the_radius_is_of_seen_joints_about_their_middle() -> None:
+    joints = torch.tensor([[0.0, 0.0], [4.0, 0.0], [99.0, 99.0]]).view(1, 1, 1, 3, 2)
+    seen = torch.tensor([True, True, False]).view(1, 1, 1, 3)
+    assert body_radius(joints, seen).tolist() == [[2.0]]
+    assert body_radius(joints, ~seen & False).tolist() == [[0.0]]
+
+
+def test_estimators_do_not_err_in_depth_and_amounts_are_a_number_for_each_part() -> None:
+    batch = people(channels=3)
+    got = EstimatorError()(batch, generator())
+    assert torch.equal(got.joints[..., 2], batch.joints[..., 2])
+    assert not torch.equal(got.joints[..., :2], batch.joints[..., :2])
+    assert torch.equal(EstimatorError(probability=0)(batch, generator()).joints, batch.joints)
+    with pytest.raises(ValueError, match="for each of head, trunk"):
+        EstimatorError(errors=(0.1,))
+
+
 def test_one_axis_is_masked() -> None:
     got = AxisMask(probability=1)(ones(), generator())
     empty = (got.joints == 0).flatten(1, 3).all(1)
@@ -347,6 +416,7 @@ def test_masks_travel_along_and_nothing_unseen_gets_a_place(seed: int, frames: i
         STRONG,
         (RandomMove(), ShiftCrop()),
         (Occlusion(),),
+        (EstimatorError(),),
         (FAITHFUL_3D, STRONG_3D)[deep],
         (Project(), *STRONG),
     ):
@@ -365,6 +435,7 @@ def test_settings_out_of_range_are_refused_of_noise() -> None:
         lambda: JointDropout(share=1.1),
         lambda: AxisMask(probability=2),
         lambda: Occlusion(longest=2),
+        lambda: EstimatorError(memory=0),
     ):
         with pytest.raises(ValueError, match="expected"):
             make()

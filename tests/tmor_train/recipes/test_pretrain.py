@@ -1,8 +1,10 @@
 """The paper's stages and their variants; encoders of skeleton sets have seen no clip that is tested on."""
 
+from dataclasses import replace
+
 import pytest
 
-from tmor_train.data.augment import Project
+from tmor_train.data.augment import EstimatorError, Noise, Project
 from tmor_train.data.datasets import SETS
 from tmor_train.recipes.pretrain import RECIPES
 
@@ -49,3 +51,10 @@ def test_both_views_come_out_flat(name: str) -> None:
     views = RECIPES[name]().views
     for view in (views.anchor, views.positive, views.still):
         assert type(view[0]).__name__ == "Project"
+
+
+def test_estimated_joints_differ_from_recorded_ones_in_their_errors_alone() -> None:
+    made, base = RECIPES["sets_estimated"](), RECIPES["sets_train"]()
+    for view, plain in ((made.views.anchor, base.views.anchor), (made.views.positive, base.views.positive)):
+        assert view == (*(step for step in plain if not isinstance(step, Noise)), EstimatorError())
+    assert replace(made, recipe=base.recipe, about=base.about, views=base.views) == base
