@@ -5,7 +5,7 @@
 Detectors see frames of a clip of the demo at most 640 pixels long, pose estimators four people in each of them,
 embedders of videos its first eight; embedders of text see sentences. Each engine is compared with itself at the first
 batch size. MoveNet, BlazePose, EfficientNet and MiniLM have their real weights; every other engine has random ones in
-the published format, which cost the same time. With a GPU, engines that can use it do.
+the published format, which cost the same time, and its line says so. With a GPU, engines that can use it do.
 
 Decoders (``--only decoders``) read the video of that clip at 512 pixels at most, all of it and 16 frames from its
 middle on. Their rates are frames per second of CPU time, the process's own, which other programs on the machine change
@@ -25,6 +25,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from time import perf_counter
@@ -46,12 +47,15 @@ from posecap.engines.movenet import MoveNet  # noqa: E402
 from posecap.engines.pyav import PyAV  # noqa: E402
 from posecap.engines.registry_package import RegistryPackage  # noqa: E402
 from posecap.engines.rtmdet_onnx import RTMDetOnnx  # noqa: E402
+from posecap.engines.rtmo_onnx import RTMOOnnx  # noqa: E402
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx  # noqa: E402
 from posecap.engines.torchcodec import TorchCodec  # noqa: E402
+from posecap.engines.transformers_detector import TransformersDetector  # noqa: E402
 from posecap.engines.ultralytics import Ultralytics  # noqa: E402
 from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
 from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
+from posecap.engines.vitpose import ViTPose  # noqa: E402
 from posecap.files import file_sha256  # noqa: E402
 from posecap.interfaces import DecoderGaveUpError, Limits  # noqa: E402
 from posecap.run.execute import execute  # noqa: E402
@@ -60,7 +64,7 @@ from posecap.stages.decode import Decode, Split  # noqa: E402
 from posecap.stages.pose import Pose, Track  # noqa: E402
 from posecap.types import CaptionedClip, Clip, Pixels, Row, Span, TrackedClip, Tracks, Video  # noqa: E402
 from posecap.video import working_size  # noqa: E402
-from tests.random_weights import mmpose, ultralytics, viclip  # noqa: E402
+from tests.random_weights import mmpose, transformers_detector, ultralytics, viclip, vitpose  # noqa: E402
 
 SENTENCE = "a person balances on a treadmill"
 PEOPLE = 4
@@ -163,12 +167,24 @@ def decode_stage() -> Decode:
 
 
 def contenders(folder: Path, frames: Pixels) -> list[Contender]:
-    """Every engine but decoders; networks with random weights are written into ``folder``."""
-    yolo = str(ultralytics.write(folder / "yolo11n.pt"))
-    rtmdet = str(mmpose.rtmdet_onnx(folder / "rtmdet.onnx"))
-    rtmpose = str(mmpose.rtmpose(folder / "rtmpose.pth"))
-    rtmpose_onnx = str(mmpose.rtmpose_onnx(folder / "rtmpose.onnx"))
-    b16 = str(viclip.write(folder / "viclip.safetensors", sizes=VICLIP_B16))
+    """Every engine but decoders; networks with random weights are written into ``folder`` when they are needed."""
+
+    written: dict[str, str] = {}
+
+    def random(write: Callable[[Path], Path], name: str) -> str:
+        if name not in written:
+            written[name] = str(write(folder / name))
+        return written[name]
+
+    def yolo(name: str, batch: int) -> Ultralytics:
+        write = partial(ultralytics.write, architecture=name)
+        return Ultralytics(weights_from=random(write, f"{name}.pt"), batch=batch)
+
+    def b16(batch: int) -> ViCLIPEmbedder:
+        return ViCLIPEmbedder(
+            weights_from=random(partial(viclip.write, sizes=VICLIP_B16), "viclip.safetensors"), batch=batch
+        )
+
     clips = [frames[:8]] * 64
 
     def detect(engine: Any, feed: Sequence[Any]) -> object:
@@ -187,31 +203,58 @@ def contenders(folder: Path, frames: Pixels) -> list[Contender]:
     return [
         Contender("movenet 512", "frames", lambda n: MoveNet(imgsz=512), detect, many),
         Contender("blazepose", "frames", lambda n: BlazePose(), detect, many),
-        Contender("ultralytics yolo11n", "frames", lambda n: Ultralytics(weights_from=yolo, batch=n), detect, many),
+        Contender("yolo11n, random", "frames", lambda n: yolo("yolo11n", n), detect, many),
+        Contender("yolo26n, random", "frames", lambda n: yolo("yolo26n", n), detect, many),
+        Contender("yolo26n-pose, random", "frames", lambda n: yolo("yolo26n-pose", n), detect, many),
         Contender(
-            "rtmdet-n onnx", "frames", lambda n: RTMDetOnnx(size="n", weights_from=rtmdet, batch=n), detect, many
+            "rtmdet-n onnx, random",
+            "frames",
+            lambda n: RTMDetOnnx(size="n", weights_from=random(mmpose.rtmdet_onnx, "rtmdet.onnx"), batch=n),
+            detect,
+            many,
         ),
         Contender(
-            f"rtmpose-t mmpose, {PEOPLE} people",
+            "rtmo-t onnx, random",
             "frames",
-            lambda n: RTMPose(size="t", weights_from=rtmpose, batch=n * PEOPLE),
+            lambda n: RTMOOnnx(size="t", weights_from=random(mmpose.rtmo_onnx, "rtmo.onnx"), batch=n),
+            detect,
+            many,
+        ),
+        Contender(
+            "rf-detr-base, random",
+            "frames",
+            lambda n: TransformersDetector(
+                checkpoint=random(transformers_detector.rf_detr_base, "rf-detr-base"), batch=n
+            ),
+            detect,
+            many,
+        ),
+        Contender(
+            f"rtmpose-t mmpose, {PEOPLE} people, random",
+            "frames",
+            lambda n: RTMPose(size="t", weights_from=random(mmpose.rtmpose, "rtmpose.pth"), batch=n * PEOPLE),
             pose,
             many,
         ),
         Contender(
-            f"rtmpose-t onnx, {PEOPLE} people",
+            f"rtmpose-t onnx, {PEOPLE} people, random",
             "frames",
-            lambda n: RTMPoseOnnx(size="t", weights_from=rtmpose_onnx, batch=n * PEOPLE),
+            lambda n: RTMPoseOnnx(size="t", weights_from=random(mmpose.rtmpose_onnx, "rtmpose.onnx"), batch=n * PEOPLE),
+            pose,
+            many,
+        ),
+        Contender(
+            f"vitpose-base-simple, {PEOPLE} people, random",
+            "frames",
+            lambda n: ViTPose(weights_from=random(vitpose.write, "vitpose.safetensors"), batch=n * PEOPLE),
             pose,
             many,
         ),
         Contender("efficientnet-lite0", "clips", lambda n: EfficientNetLite0(), video, clips),
         Contender("efficientnet-lite0 onnx", "clips", lambda n: EfficientNetLite0Onnx(), video, clips),
-        Contender("viclip-b16 video", "clips", lambda n: ViCLIPEmbedder(weights_from=b16, batch=n), video, clips),
+        Contender("viclip-b16 video, random", "clips", b16, video, clips),
         Contender("minilm", "sentences", lambda n: MiniLM(), text, sentences()),
-        Contender(
-            "viclip-b16 text", "sentences", lambda n: ViCLIPEmbedder(weights_from=b16, batch=n), text, sentences()
-        ),
+        Contender("viclip-b16 text, random", "sentences", b16, text, sentences()),
     ]
 
 
@@ -245,7 +288,7 @@ def measure(contender: Contender, batches: Sequence[int], seconds: float) -> Non
         rate = done / (perf_counter() - since)
         baseline = baseline or rate
         ratio = "" if batch == batches[0] else f"   {rate / baseline:.2f} x batch {batches[0]}"
-        print(f"{contender.name:<28} batch {batch:<4} {rate:>10.2f} {contender.items}/s{ratio}", flush=True)
+        print(f"{contender.name:<40} batch {batch:<4} {rate:>10.2f} {contender.items}/s{ratio}", flush=True)
 
 
 @dataclass(frozen=True)
@@ -269,9 +312,13 @@ def chain(folder: Path, video: Video, clip: Clip, thread_counts: Sequence[int], 
 
     small = not torch.cuda.is_available()
     frames, crops = (8, 8) if small else (64, 256)  # a CPU gains nothing from more, and pays for the memory
-    yolo = Ultralytics(weights_from=str(folder / "yolo11n.pt"), batch=frames, max_det=PEOPLE)
-    rtmpose = RTMPose(size="t", weights_from=str(folder / "rtmpose.pth"), batch=crops)
-    embedder = EfficientNetLite0() if small else ViCLIPEmbedder(weights_from=str(folder / "viclip.safetensors"))
+    yolo = Ultralytics(weights_from=str(ultralytics.write(folder / "yolo11n.pt")), batch=frames, max_det=PEOPLE)
+    rtmpose = RTMPose(size="t", weights_from=str(mmpose.rtmpose(folder / "rtmpose.pth")), batch=crops)
+    if small:
+        embedder: EfficientNetLite0 | ViCLIPEmbedder = EfficientNetLite0()
+    else:
+        b16 = viclip.write(folder / "viclip.safetensors", sizes=VICLIP_B16)
+        embedder = ViCLIPEmbedder(weights_from=str(b16))
     stages = (
         decode_stage(),
         Track(yolo, UltralyticsByteTrack(track_low_thresh=0.01, track_high_thresh=0.05, begin=0.05)),

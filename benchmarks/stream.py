@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -50,7 +51,7 @@ from tmor_train.data import Batching, Loader, Sampling, read_shards
 
 BATCH = 256  # samples
 WORKERS = 2  # processes or threads that make batches
-PARTS = 2  # or shards, one for each worker
+PARTS = 8  # or shards
 BUCKET = "benchmark"  # folder that the server shows as one
 WIDTH = 512  # of the video and text vectors, as ViCLIP B/16 gives them
 FIELDS: tuple[Field, ...] = ("joints", "video", "text")
@@ -79,8 +80,8 @@ def main() -> None:
         for latency in options.latencies:
             print(f"from an S3 server that waits {latency:g} ms before each answer:")
             with object_server(Path(folder), latency / 1000) as server:
-                known = from_store(f"s3://{BUCKET}/dataset", Path(folder) / f"cache-{latency:g}")
-                measured(known, options, size, local=rates, server=server)
+                cache = Path(folder) / f"cache-{latency:g}"
+                measured(from_store(f"s3://{BUCKET}/dataset", cache), options, size, local=rates, server=server)
 
 
 def measured(
@@ -97,25 +98,39 @@ def measured(
     for name, run in contenders.items():
         if options.only not in name:
             continue
-        served = process_seconds(server) if server else 0.0
-        rates[name], spent, samples = rate(name, run, options)
-        served = (process_seconds(server) - served) / samples if server else 0.0
-        found = rates[name]
+        before = process_seconds(server) if server else 0.0
+        found = rate(name, run, options)
+        served = (process_seconds(server) - before) / found.samples if server else 0.0
+        rates[name] = found.samples_per_second
         beside = local.get(name.removesuffix(", cached"), 0) if local else next(iter(rates.values()))
-        ratio = f"   this / local = {found / beside:.2f}" if local and beside else ""
-        ratio = (
-            f", {1e6 * served:.0f} µs of the server{ratio}"
-            if local
-            else f"   {next(iter(rates))} / this = {beside / found:.1f}"
-        )
-        work = f"{1e6 * spent:>6,.0f} µs of a core a sample"
-        print(f"{name:<30} {found:>9,.0f} samples/s {found * size / 1e6:>5,.0f} MB/s {work}{ratio}", flush=True)
+        ratio = f"   this / local = {rates[name] / beside:.2f}" if local and beside else ""
+        ratio = ratio if local else f"   {next(iter(rates))} / this = {beside / rates[name]:.1f}"
+        work = f"{1e6 * found.core_seconds:>4,.0f} µs of a core a sample"
+        work += f", {1e6 * served:.0f} µs of the server's" if server else ""
+        speed = f"{rates[name]:>9,.0f} samples/s {rates[name] * size / 1e6:>5,.0f} MB/s"
+        print(f"{name:<30} {speed} {work}, first pass {found.first_pass_seconds:.1f} s{ratio}", flush=True)
     return rates
 
 
-def rate(name: str, run: Pass, options: argparse.Namespace) -> tuple[float, float, int]:
-    """Samples per second over whole passes, after one that is not timed; processor seconds for each sample; and all
-    samples that were read."""
+@dataclass(frozen=True)
+class Rate:
+    """How fast whole passes were, after a first one.
+
+    Args:
+        core_seconds: processor time for each sample, of this process and its workers.
+        first_pass_seconds: with the start of the workers, and of their connections.
+        samples: that were read in all passes.
+    """
+
+    samples_per_second: float
+    core_seconds: float
+    first_pass_seconds: float
+    samples: int
+
+
+def rate(name: str, run: Pass, options: argparse.Namespace) -> Rate:
+    """The rate of a contender."""
+    began = perf_counter()
     first = count(run())
     passes, started, before = 0, perf_counter(), spent_seconds()
     while perf_counter() - started < options.seconds:
@@ -123,7 +138,8 @@ def rate(name: str, run: Pass, options: argparse.Namespace) -> tuple[float, floa
         if not options.samples - WORKERS * BATCH < got <= options.samples:
             raise SystemExit(f"{name} gave {got} samples of {options.samples}")
         passes += got
-    return passes / (perf_counter() - started), (spent_seconds() - before) / passes, first + passes
+    seconds = perf_counter() - started
+    return Rate(passes / seconds, (spent_seconds() - before) / passes, started - began, first + passes)
 
 
 def spent_seconds() -> float:

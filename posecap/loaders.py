@@ -127,20 +127,19 @@ class _Decoded:
         self._dataset, self._extra = dataset, extra
 
     def __call__(self, source: Iterator[_Part]) -> Iterator[dict[str, Any]]:
-        for name, rows in source:
-            part = part_named(name)
-            for _, key, members in self._dataset.members([(part, rows)]):
-                try:
-                    yield {
-                        "__key__": key,
-                        "__url__": f"{self._dataset.location}/{tar_path(part)}",
-                        **{f"{name}.npy": read_array(name, members[name]) for name in ARRAYS},
-                        "txt": str(members["txt"], "utf-8"),
-                        "json": read_facts(members["json"]),
-                        **{_member_ending(name, v): v for name, v in self._extra.of(part, key).items()},
-                    }
-                except (ShardError, UnicodeError) as error:
-                    raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
+        parts = ((part_named(name), rows) for name, rows in source)
+        for part, key, members in self._dataset.members(parts):
+            try:
+                yield {
+                    "__key__": key,
+                    "__url__": f"{self._dataset.location}/{tar_path(part)}",
+                    **{f"{name}.npy": read_array(name, members[name]) for name in ARRAYS},
+                    "txt": str(members["txt"], "utf-8"),
+                    "json": read_facts(members["json"]),
+                    **{_member_ending(name, v): v for name, v in self._extra.of(part, key).items()},
+                }
+            except (ShardError, UnicodeError) as error:
+                raise ShardError(f"part {part}, sample {key}: {error}; run `posecap verify`") from error
 
 
 def _member_ending(name: str, value: Any) -> str:

@@ -199,7 +199,7 @@ class Dataset:
         indexes and blocks are read ahead, across parts.
 
         Args:
-            parts: each with numbers of samples within it, ascending.
+            parts: each with numbers of samples within it, ascending; one may be there several times.
 
         Raises:
             ShardError: index and tar disagree, or one of them is damaged.
@@ -213,9 +213,15 @@ class Dataset:
 
     def _blocks(self, parts: Iterable[tuple[PartName, NDArray[np.int64]]], reads: deque[_Block]) -> Iterator[FileRange]:
         """Ranges of tars to read, each of which is also put into ``reads``."""
-        named = {paths.index_path(part): (part, rows) for part, rows in parts}
-        for name, content in self._storage.read_each(named, limit=paths.MAX_TABLE_BYTES):
-            part, rows = named[name]
+        asked: deque[tuple[PartName, NDArray[np.int64]]] = deque()
+
+        def names() -> Iterator[str]:
+            for part, rows in parts:
+                asked.append((part, rows))
+                yield paths.index_path(part)
+
+        for name, content in self._storage.read_each(names(), limit=paths.MAX_TABLE_BYTES):
+            part, rows = asked.popleft()
             table = _index_of(name, pa.BufferReader(content), ["key", *RANGE_COLUMNS]).take(rows)
             ranges = list(zip(*(table[column].to_pylist() for column in RANGE_COLUMNS), strict=True))
             for block in _blocks_of(part, table["key"].to_pylist(), ranges):

@@ -1,5 +1,6 @@
-"""Tiny object detectors in the hub's format, written by transformers itself, with random weights.
+"""Object detectors in the hub's format, written by transformers itself, with random weights: tiny ones, one to time.
 
+rf_detr_base(folder)   has the size of the published Roboflow/rf-detr-base
 rf_detr(folder)        chooses the best of all queries and classes by a sigmoid, as RT-DETR and D-FINE do
 yolos(folder)          chooses each query's best class by a softmax, as DETR does
 """
@@ -12,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
+
+from posecap.inference.package_compat import ensure_torchvision
+from posecap.weights.checkpoints import MARK
+
+ensure_torchvision()  # before transformers imports it
+
+from transformers import (  # noqa: E402
     AutoModelForObjectDetection,
     RfDetrConfig,
     RfDetrDinov2Config,
@@ -20,8 +27,6 @@ from transformers import (
     YolosConfig,
     YolosImageProcessor,
 )
-
-from posecap.weights.checkpoints import MARK
 
 _NAMES = {0: "N/A", 1: "person", 2: "bicycle"}
 
@@ -49,6 +54,11 @@ def rf_detr(folder: Path, *, seed: int = 0, names: dict[int, str] | None = None)
     )
     processor = RfDetrImageProcessor(size={"height": 112, "width": 112})
     return _write(folder, config, processor, seed=seed)
+
+
+def rf_detr_base(folder: Path, *, seed: int = 0) -> Path:
+    processor = RfDetrImageProcessor(size={"height": 560, "width": 560})
+    return _write(folder, RfDetrConfig(id2label=_NAMES), processor, seed=seed)
 
 
 def yolos(folder: Path, *, seed: int = 0) -> Path:

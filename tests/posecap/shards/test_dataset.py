@@ -116,6 +116,8 @@ def test_reads_the_same_everywhere(location: str) -> None:
     assert sum(batch.num_rows for batch in found.index().to_batches()) == found.index().count_rows() == 5
     members = [key for _, key, _ in found.members([(SECOND, np.arange(2))])]
     assert members == [sample.key for sample in made[SECOND]]
+    twice = [(SECOND, np.arange(2)), (FIRST, np.arange(1)), (SECOND, np.arange(1))]
+    assert [part for part, _, _ in found.members(iter(twice))] == [SECOND, SECOND, FIRST, SECOND]
     (start, batch), *_ = found.column_batches(SECOND)
     assert (start, batch.keys) == (0, members)
     same(batch.sample(1), made[SECOND][1])
