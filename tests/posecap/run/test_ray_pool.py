@@ -336,8 +336,9 @@ QUICK = ItemResult(seconds={"finish": 0.001})
 
 
 @pytest.fixture
-def quick(start):
+def quick(start, monkeypatch):
     """A pool whose worker has shown that its rows take next to no time, and has two calls of 16 rows each."""
+    monkeypatch.setattr("posecap.run.pool._TASKS_PER_CALL", 16)
     pool, made_up = start("a", row_seconds=0.5)
     (ref,) = submit(pool, made_up, "a", 99)
     ref.answer = QUICK
