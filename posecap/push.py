@@ -223,6 +223,7 @@ def push(
         place.look()
         lacking = {group: place.lacking(source, group) for group in groups}
         if mode == "push":
+            place.check()
             damaged = _damaged(source, lacking, log)
             groups = _sound(source, groups, damaged, options)
             whole, left_out = whole and not damaged, [*left_out, *damaged.values()]
@@ -548,6 +549,14 @@ class _Target(ABC):
         """Find out which files are there; nothing is changed."""
 
     @abstractmethod
+    def check(self) -> None:
+        """See that it takes files of this user, as far as that can be told before anything is read and sent.
+
+        Raises:
+            PushError: it does not.
+        """
+
+    @abstractmethod
     def holds(self, file: PushedFile) -> bool:
         """Whether a file that is small is there with these bytes."""
 
@@ -615,6 +624,9 @@ class _StoreTarget(_Target):
 
     def look(self) -> None:
         self.there = {file.name: file.size_bytes for file in self.storage.list()}
+
+    def check(self) -> None:
+        pass  # a store says so once something is written
 
     def holds(self, file: PushedFile) -> bool:
         if self.there.get(file.name) != file.size_bytes:
@@ -699,6 +711,7 @@ class _HubTarget(_Target):
         self._blobs: dict[str, _Blob] = {}
         self._visibility: Literal["none", "private", "public"] = "none"
         self._has_branch = False
+        self._user = ""
 
     @cached_property
     def _hub(self) -> Any:
@@ -795,6 +808,11 @@ class _HubTarget(_Target):
         self._blobs = {f.path: _Blob(f.size, f.lfs.sha256 if f.lfs else None, f.blob_id) for f in files}
         self.there = {name: blob.size_bytes for name, blob in self._blobs.items()}
 
+    def check(self) -> None:
+        self._user = self._call("say who you are", self._hub.whoami)["name"]
+        if self._visibility == "public" and self.options.visibility == "private":
+            raise PushError(f"{self.address} is public: give --public to push there, or make it private on the Hub")
+
     def holds(self, file: PushedFile) -> bool:
         return self._holds(file, lambda: io.BytesIO(_content(file)))
 
@@ -820,14 +838,11 @@ class _HubTarget(_Target):
         log: Callable[[str], None],
     ) -> None:
         hub, known = self._hub, {"repo_id": self.repository, "repo_type": "dataset"}
-        user = self._call("say who you are", hub.whoami)
         wanted = self.options.visibility
-        if self._visibility == "public" and wanted == "private":
-            raise PushError(f"{self.address} is public: give --public to push there, or make it private on the Hub")
         if self._visibility == "none":
             create = partial(hub.create_repo, private=wanted == "private", exist_ok=True, **known)
             self._call("make the repository", create)
-            log(f"made the {wanted} repository {self.repository} as {user['name']}")
+            log(f"made the {wanted} repository {self.repository} as {self._user}")
         if self.revision and not self._has_branch:
             self._call("make the branch", partial(hub.create_branch, branch=self.revision, exist_ok=True, **known))
         message = self.options.message or f"Push {count_text(len(groups), 'part')} with posecap"
