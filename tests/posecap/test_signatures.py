@@ -5,7 +5,14 @@ import base64
 import numpy as np
 import pytest
 
-from posecap.signatures import Signature, SignatureError, is_near_duplicate, likeness, make_signature
+from posecap.signatures import (
+    LEAST_EVIDENCE,
+    Signature,
+    SignatureError,
+    is_near_duplicate,
+    likeness,
+    make_signature,
+)
 from tests.moving import picture_at, scene, times
 
 
@@ -103,6 +110,19 @@ def test_pictures_of_few_frequencies_are_no_evidence() -> None:
     found = likeness(one, two)
     assert found.picture > 0.95
     assert not is_near_duplicate(found)
+
+
+@pytest.mark.parametrize(("seed", "rows", "columns"), [(15, (7, 2), (4, 12)), (37, (3, 6), (13, 3))])
+def test_a_crop_between_those_that_are_tried_is_known(
+    monkeypatch: pytest.MonkeyPatch, seed: int, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    frames = scene(seed)
+    whole = signed(frames, times(len(frames)))
+    cropped = signed(frames[:, rows[0] : -rows[1], columns[0] : -columns[1]], times(len(frames)))
+    assert is_near_duplicate(likeness(whole, cropped))
+    assert is_near_duplicate(likeness(cropped, whole))
+    monkeypatch.setattr("posecap.signatures._NEARLY", np.inf)
+    assert likeness(whole, cropped).evidence < LEAST_EVIDENCE
 
 
 def test_a_crop_that_agrees_with_the_whole_nowhere_is_known() -> None:
