@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from posecap.explore.contents import Choice
     from posecap.explore.maps import Projection
     from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
-    from posecap.plan import Plan
     from posecap.shards import Dataset
     from posecap.storage import Storage
     from posecap.verify import Problem
@@ -220,21 +219,19 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _status(options: argparse.Namespace) -> int:
     from posecap.finalize import read_final_report
-    from posecap.plan import PLAN_FILE
     from posecap.plan_store import stored_plan
     from posecap.shards import committed
 
     dataset = only_dataset(options)
     plan = stored_plan(dataset)
     if plan is None:
-        print(f"posecap: {dataset.location} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
-        return ERROR
+        return _status_without_plan(dataset, options)
     planned = sum(part.rows for part in plan.parts())
     report = read_final_report(dataset)
     if report and not options.failed and not options.rejected:
         found = _Found(len(committed(dataset)), report["counts"])
     else:
-        found = _read_outcomes(dataset, plan, failed=options.failed, rejected=options.rejected)
+        found = _read_outcomes(dataset, plan.labels(), failed=options.failed, rejected=options.rejected)
     # A finished build's report knows what its pipeline expects; of an unfinished one, what labels tell.
     raised = report["alarms"] if report else [alarm.as_json() for alarm in found.alarms]
     under_way = None if report else _open_rows(dataset)
@@ -265,14 +262,40 @@ class _Found:
     listed: Sequence[str] = ()
 
 
-def _read_outcomes(dataset: Storage, plan: Plan, *, failed: bool, rejected: bool) -> _Found:
-    """What the sidecars of all parts say; of an earlier or unfinished build, which has no report. ``failed`` and
-    ``rejected`` list rows and clips that ended so."""
+def _status_without_plan(dataset: Storage, options: argparse.Namespace) -> int:
+    """The status of a dataset that no build can go on from: what its parts say, all of which are there."""
+    from posecap.plan import PLAN_FILE
+    from posecap.shards import committed
+
+    parts = committed(dataset)
+    if not parts:
+        print(f"posecap: {dataset.location} has no {PLAN_FILE}: run `posecap build`, which makes it", file=sys.stderr)
+        return ERROR
+    found = _read_outcomes(dataset, {}, failed=options.failed, rejected=options.rejected)
+    rows, clips = found.counts["rows"], found.counts["clips"]
+    if options.json:
+        counts = {"parts": {"planned": None, "built": found.built}, "rows_planned": None, **found.counts}
+        print(json.dumps({**counts, "open": None, "alarms": []}, indent=1))
+    else:
+        built = f"{count_text(found.built, 'part')}, {count_text(rows['planned'], 'row')}"
+        print(
+            f"{dataset.location}: {built}; without {PLAN_FILE}, as what `posecap import` makes, it cannot be built on"
+        )
+        print("\n".join(_count_lines(found.counts)))
+    for line in (*found.damaged, *found.listed):
+        print(line)
+    bad = found.damaged or rows["failed"] or rows["quarantined"] or clips["failed"]
+    return PARTIAL if bad else COMPLETE
+
+
+def _read_outcomes(dataset: Storage, labels: Mapping[str, str], *, failed: bool, rejected: bool) -> _Found:
+    """What the sidecars of all parts say; of an earlier or unfinished build, which has no report. ``labels`` are those
+    of rows, by their ids. ``failed`` and ``rejected`` list rows and clips that ended so."""
     from posecap.outcomes import LabelStats, Tally
     from posecap.shards import ShardError
     from posecap.shards.sidecar import each_sidecar, odd_rows, outcomes_of
 
-    built, tally, stats, labels = 0, Tally(), LabelStats(), plan.labels()
+    built, tally, stats = 0, Tally(), LabelStats()
     damaged: list[str] = []
     listed: list[str] = []
     wanted = {*(("failed", "quarantined") if failed else ()), *(("rejected",) if rejected else ())}
@@ -328,11 +351,17 @@ def _open_lines(under_way: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _lines(dataset: Storage, counts: dict[str, dict[str, int]], planned: int) -> Iterator[str]:
     """What `posecap status` prints of the parts that are built; ``planned`` are rows."""
-    from posecap.outcomes import largest_first
-
-    parts, rows, clips = counts["parts"], counts["rows"], counts["clips"]
+    parts, rows = counts["parts"], counts["rows"]
     built = f"{parts['built']:,} of {count_text(parts['planned'], 'part')} built"
     yield f"{dataset.location}: {built}, {rows['planned']:,} of {count_text(planned, 'row')} done"
+    yield from _count_lines(counts)
+
+
+def _count_lines(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """How rows and clips ended, and why some were not kept."""
+    from posecap.outcomes import largest_first
+
+    rows, clips = counts["rows"], counts["clips"]
     yield "rows   " + ", ".join(f"{rows[s]:,} {s}" for s in ("kept", "rejected", "failed", "quarantined"))
     yield "clips  " + ", ".join(f"{clips[s]:,} {s}" for s in ("kept", "rejected", "failed"))
     for reason, count in largest_first(counts["reasons"]).items():

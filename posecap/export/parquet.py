@@ -50,7 +50,7 @@ def write(clips: Clips, file: BinaryIO) -> int:
     """
     count = 0
     with pq.ParquetWriter(file, clips_schema(clips), compression="zstd") as writer:
-        for batch in record_batches(clips):
+        for batch in record_batches(clips, size_bytes=_GROUP_BYTES):
             writer.write_batch(batch)
             count += batch.num_rows
     return count
@@ -79,8 +79,8 @@ def member_fields(name: MemberName) -> list[pa.Field]:
     return fields
 
 
-def record_batches(clips: Clips) -> Iterator[Any]:
-    """All clips as record batches with :func:`clips_schema`, each of about 32 MiB of arrays and facts.
+def record_batches(clips: Clips, *, size_bytes: int) -> Iterator[Any]:
+    """All clips as record batches with :func:`clips_schema`, each of about ``size_bytes`` of arrays and facts.
 
     Raises:
         ExportError: the dataset changed meanwhile.
@@ -92,7 +92,7 @@ def record_batches(clips: Clips) -> Iterator[Any]:
     more: dict[str, list[Any]] = {name: [] for name in columns}
     spans = _spans(clips, [MemberName.of(name) for name in clips.extra if name.startswith("video.")])
     for sample in chain(clips.samples(["joints", "pts", "video", "text", "facts", *clips.extra]), [None]):
-        if waiting and (sample is None or size >= _GROUP_BYTES):
+        if waiting and (sample is None or size >= size_bytes):
             extra = [pa.array(values, schema.field(name).type) for name, values in more.items()]
             yield pa.record_batch([*columns_record_batch(waiting), *extra], schema=schema)
             waiting, size, more = [], 0, {name: [] for name in columns}

@@ -45,21 +45,29 @@ def write(clips: Clips, folder: Path) -> int:
     for sample, video in clips.samples_with_video(["joints", "pts", "captions", "facts"]):
         path = folder / clip_path(sample, ".rrd")
         path.parent.mkdir(exist_ok=True)
-        # Without properties of its own: one of them is the time of the export.
-        recording = rr.RecordingStream("posecap", recording_id=sample["key"], send_properties=False)
-        recording.save(path)
-        _describe(rr, recording, sample)
-        times = [
-            rr.TimeColumn("frame", sequence=range(len(sample["pts"]))),
-            rr.TimeColumn("time", duration=sample["pts"].numpy()),
-        ]
-        if video is not None:
-            _add_video(rr, recording, times, sample, video)
-        _add_people(rr, recording, times, sample)
-        recording.flush()
-        recording.disconnect()
+        _record(rr, path, sample, video)
+        # Rerun keeps recordings that nobody holds, with two threads and a few hundred KB each, until it is asked to
+        # look for them.
+        rr.bindings.flush_and_cleanup_orphaned_recordings()
         count += 1
     return count
+
+
+def _record(rr: Any, path: Path, sample: Streamed, video: bytes | None) -> None:
+    """Write the recording of a clip. Raises ExportError as :func:`write` does."""
+    # Without properties of its own: one of them is the time of the export.
+    recording = rr.RecordingStream("posecap", recording_id=sample["key"], send_properties=False)
+    recording.save(path)
+    _describe(rr, recording, sample)
+    times = [
+        rr.TimeColumn("frame", sequence=range(len(sample["pts"]))),
+        rr.TimeColumn("time", duration=sample["pts"].numpy()),
+    ]
+    if video is not None:
+        _add_video(rr, recording, times, sample, video)
+    _add_people(rr, recording, times, sample)
+    recording.flush()
+    recording.disconnect()
 
 
 def _describe(rr: Any, recording: Any, sample: Streamed) -> None:

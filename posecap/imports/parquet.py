@@ -24,11 +24,16 @@ from posecap.types import Sample, Span
 
 MAX_GROUP_BYTES = 1 << 30
 """Of a row group before compression, thirty times what posecap writes: our bound on memory."""
+_MAGIC = b"PAR1"
+"""How Parquet files begin."""
 
 
 def files(source: Path) -> list[Path]:
-    """The file itself; none where it is a folder."""
-    return [source] if source.is_file() else []
+    """The file itself; none where it is no Parquet file."""
+    if not source.is_file():
+        return []
+    with source.open("rb") as file:
+        return [source] if file.read(len(_MAGIC)) == _MAGIC else []
 
 
 def samples(source: Path) -> Iterator[tuple[Sample, Extra]]:

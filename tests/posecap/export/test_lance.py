@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posecap.export import ExportError, export, parquet
+from posecap.export import ExportError, export
+from posecap.export import lance as exporter
 from posecap.files import OutputExistsError
 from posecap.shards import Dataset, ShardError
 from posecap.types import PartName
@@ -26,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lance_reads_and_searches_it(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "_GROUP_BYTES", 1)  # batch by batch
+    monkeypatch.setattr(exporter, "_BATCH_BYTES", 1)  # batch by batch
     assert export(root, tmp_path / "clips.lance", form="lance") == 5
     dataset = lance.dataset(tmp_path / "clips.lance")
     rows = dataset.to_table().to_pylist()

@@ -106,6 +106,11 @@ def test_files_of_others_are_checked(file: Path, tmp_path: Path, change: Callabl
 
 
 def test_large_row_groups_damage_and_folders(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clips.json").write_text("{}")
+    with pytest.raises(
+        ImportFileError, match=r"clips\.json is no export that can be imported: fiftyone, lance, parquet are"
+    ):
+        import_dataset(tmp_path / "clips.json", tmp_path / "copy")
     (tmp_path / "cut.parquet").write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ImportFileError, match=r"cut\.parquet: "):
         import_dataset(tmp_path / "cut.parquet", tmp_path / "copy")
