@@ -11,7 +11,7 @@ import pytest
 
 import posecap
 from posecap.engines.pyav_encoder import PyAVEncoder
-from posecap.export import ExportError, export
+from posecap.export import Clips, ExportError, export
 from posecap.types import PartName
 from tests import building, built
 
@@ -109,6 +109,20 @@ def test_video_is_there_where_it_is_stored(root: Path, folder: Path) -> None:
     assert len(found["/video", "AssetVideo:blob"]) == 1
     _, other = columns(folder / "train" / f"{second['key']}.rrd")
     assert not [name for _, name in other if "Video" in name or "Transform" in name]
+
+
+def test_no_recording_is_kept_in_memory(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that Rerun keeps has two threads."""
+    whole, threads = Clips.samples, []
+
+    def counted(self: Clips, fields: Any) -> Any:
+        for sample in whole(self, fields):
+            yield sample
+            threads.append(len(list(Path("/proc/self/task").iterdir())))
+
+    monkeypatch.setattr(Clips, "samples", counted)
+    assert export(root, tmp_path / "clips", form="rerun") == 7
+    assert threads[-1] <= threads[0] + 2
 
 
 def test_a_video_that_is_none_or_of_other_frames(tmp_path: Path) -> None:

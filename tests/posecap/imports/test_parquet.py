@@ -58,6 +58,21 @@ def test_every_byte_of_the_samples_comes_back(
     assert len(list(posecap.open(tmp_path / "copy", split="val"))) == 2
 
 
+def test_status_of_what_no_build_can_go_on_from(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import_dataset(file, tmp_path / "copy")
+    assert main(["status", str(tmp_path / "copy")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(
+        "2 parts, 7 rows; without plan.parquet, as what `posecap import` makes, it cannot be built on"
+    )
+    assert lines[1:] == ["rows   7 kept, 0 rejected, 0 failed, 0 quarantined", "clips  7 kept, 0 rejected, 0 failed"]
+    assert main(["status", "--json", str(tmp_path / "copy")]) == 0
+    assert json.loads(capsys.readouterr().out)["parts"] == {"planned": None, "built": 2}
+    (tmp_path / "copy" / "data" / "val" / "pose-00000.json").write_text("{}")
+    assert main(["status", str(tmp_path / "copy")]) == 3
+    assert "pose-00000.json" in capsys.readouterr().out
+
+
 def test_parts_are_bounded(root: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "_PART_SAMPLES", 2)
     import_dataset(file, tmp_path / "copy")
