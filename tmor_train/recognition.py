@@ -455,7 +455,7 @@ def recognizer(
         posecap.pipeline.PipelineError: there is no such pipeline, or it cannot be loaded.
         tmor_train.training.checkpoint.CheckpointError: there is no such run.
         UnusableEncoderError: the encoder was trained without text, or with text vectors of another length.
-        tmor_train.prompts.MissingTextError: ``prompt_set`` is ``movement`` and a class has no description.
+        tmor_train.prompts.MissingTextError: ``prompt_set`` describes movements and a class has no description.
         posecap.models.MissingWeightsError: weights are neither on this machine nor downloadable.
     """
     if bool(texts) == (examples is not None):
