@@ -158,8 +158,7 @@ class OpenRows:
             self._tally.remove(outcome)
             digest = self._digests.pop(outcome.row_id, None)
             self._row_digests.pop(outcome.row_id, None)
-            if digest is not None:
-                self._fresh.pop(digest, None)
+            if digest is not None and self._fresh.pop(digest, None) is None:  # it may be in the ledger
                 digests.append(digest)
         self._enter_counts()
         self._ledger.forget_finished_rows(digests)

@@ -188,10 +188,13 @@ class Tally:
 
     def remove(self, outcome: RowOutcome) -> None:
         """Count a row no longer that was counted."""
-        one = tally((outcome,))
-        self.rows -= one.rows
-        self.clips -= one.clips
-        self.reasons -= one.reasons
+        self.rows[outcome.status] -= 1
+        for clip in outcome.clips:
+            self.clips[clip.status] -= 1
+        for reason in (o.reason for o in outcome.clips or (outcome,) if o.status != "kept"):
+            self.reasons[reason] -= 1
+            if not self.reasons[reason]:
+                del self.reasons[reason]
 
     def as_json(self) -> dict[str, Any]:
         return {

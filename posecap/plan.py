@@ -188,6 +188,7 @@ class Plan:
     def _rows_in(self, table: pa.Table) -> list[PlannedRow]:
         """The rows of a table of :data:`PLAN_SCHEMA`; older plans lack ``problem`` and ``id_taken_by``."""
         planned = []
+        license_column = legacy.column_of("license", table.column_names)
         for found in table.to_pylist():
             whole = None
             if self.private is not None:
@@ -200,7 +201,7 @@ class Plan:
                 label=found["label"],
                 captions=tuple(found["captions"] or ()),
                 split=found["split"],
-                license=found[legacy.column_of("license", found)],
+                license=found[license_column],
                 source=found["source"],
                 location=whole or located(found["uri"], self.media_root),
                 place=f"{found['table']}:{found['row']}",
