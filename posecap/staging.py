@@ -539,7 +539,7 @@ class KeptSamples:
             wanted.
         mp4s: row id → starts and ends, in seconds, of clips with stored video, and where that lies.
         outcomes: of the part's rows, as the sidecar has them, by row id.
-        previews: by the sample's key.
+        previews: by the sample's key; they stay where they are, until their part is written.
     """
 
     columns: tuple[str, str] | None
@@ -549,19 +549,17 @@ class KeptSamples:
 
     @property
     def files(self) -> frozenset[str]:
-        """Names of the files."""
+        """Names of the files in staging."""
         videos = (at.file for clips in self.mp4s.values() for _, _, at in clips)
-        pictures = (at.file for at in self.previews.values())
-        return frozenset((*videos, *pictures, *(self.columns or ())[:1]))
+        return frozenset((*videos, *(self.columns or ())[:1]))
 
 
 def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool, samples: bool) -> KeptSamples:
     """Give files of a committed part names in staging, under which they outlast the part.
 
     Args:
-        texts, mp4s, samples: whether vectors of sentences, stored videos, and samples with their previews are wanted.
-            The file of videos is read, to see that it is as it was written; it is left out where it is not, as are
-            files that are not there.
+        texts, mp4s, samples: whether vectors of sentences, stored videos, and samples are wanted. The file of videos is
+            read, to see that it is as it was written; it is left out where it is not, as are files that are not there.
     """
     storage = open_storage(location)
     columns, kept_mp4s = None, dict[str, list[tuple[float, float, FileRange]]]()
@@ -576,9 +574,7 @@ def keep_samples(location: Location, part: PartName, *, texts: bool, mp4s: bool,
             columns = name, entry["sha256"]
         if samples and columns is not None:
             outcomes = {outcome.row_id: outcome for outcome in outcomes_of(part, sidecar.get("rows"))}
-            for key, at in preview_ranges(storage, part).items():
-                previews[key] = replace(at, file=f"{folder}-{key}.jpg")
-                storage.copy(at.file, previews[key].file)
+            previews = preview_ranges(storage, part)
         if mp4s and (entry := files.get(video_path(part))) is not None:
             with storage.open(video_path(part)) as file:
                 sound = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]  # type: ignore[arg-type]

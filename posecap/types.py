@@ -554,8 +554,8 @@ class StoredRow:
 
     ``samples`` is a columns file, and its SHA-256, with samples of the row that the pipeline makes but for their texts
     (:attr:`posecap.pipeline.Perception.samples`); None where there is none. ``clips`` are then the outcomes of the
-    row's clips, those of the samples and of clips that ended before captions were made, and ``previews`` are some
-    samples' thumbnails, by key.
+    row's clips, those of the samples and of clips that ended before captions were made, and ``previews`` are the
+    thumbnails of some of the samples, by key.
     """
 
     row: Row

@@ -593,8 +593,9 @@ def test_results_of_parts_that_are_gone_do_not_outlast_a_removal(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.filterwarnings("ignore")
-def test_rays_workers_go_on_from_what_threads_stored(tmp_path: Path, ray_cluster: Cluster) -> None:
-    lines, executed = CHANGES["video model"]
+@pytest.mark.parametrize("change", ["captions", "video model"])
+def test_rays_workers_go_on_from_what_threads_stored(tmp_path: Path, ray_cluster: Cluster, change: str) -> None:
+    lines, executed = CHANGES[change]
     manifest = cheap.manifest(tmp_path)
     small.build(manifest)
     cheap.runs(manifest)
