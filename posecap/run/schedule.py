@@ -204,6 +204,8 @@ class Schedule:
         """Later segments first; a segment gets no items while enough wait for the next one, on a node or in all."""
         for segment in reversed(range(self._pool.segments)):
             queue, passed_over = self._queues[segment], list[Task]()
+            if not queue:  # as the first ones' are while rows go on from what is stored of them
+                continue
             following = self._queues[segment + 1] if segment + 1 < self._pool.segments else ()
             waiting = Counter(task.node for task in following)
             if waiting[None] and waiting[None] > max(1, self._pool.free_slots(segment + 1)):
