@@ -9,6 +9,7 @@ collects of each column before it writes a page.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from posecap.export.parquet import clips_schema, record_batches
 _BATCH_BYTES = 8 << 20
 """Given to Lance at once, about, of which it holds several. Our choice: with four times as much, an export of 100,000
 clips took half as much memory again."""
+
+_STOP_SECONDS = 30
+"""Waited for a batch that is being read, at most. Our choice: far more than one takes, even of an object store."""
 
 
 def write(clips: Clips, folder: Path) -> int:
@@ -40,7 +44,8 @@ def write(clips: Clips, folder: Path) -> int:
     batches = _Batches(clips, schema)
     try:
         lance.write_dataset(pa.RecordBatchReader.from_batches(schema, batches), folder, mode="create")
-    except Exception as error:
+    except BaseException as error:
+        batches.stop()
         if batches.failed is not None:  # of which Arrow's C interface has passed on the text alone
             raise batches.failed from error
         raise
@@ -48,18 +53,32 @@ def write(clips: Clips, folder: Path) -> int:
 
 
 class _Batches:
-    """The record batches with ``schema``, counting their ``rows``; ``failed`` is what reading them has raised."""
+    """The record batches with ``schema``, counting their ``rows``; ``failed`` is what reading them has raised. Lance
+    reads them in a thread of its own."""
 
     def __init__(self, clips: Clips, schema: pa.Schema) -> None:
         self._clips, self._schema = clips, schema
         self.rows = 0
         self.failed: BaseException | None = None
+        self._stopped, self._finished = threading.Event(), threading.Event()
 
     def __iter__(self) -> Iterator[Any]:
         try:
             for batch in record_batches(self._clips, size_bytes=_BATCH_BYTES):
+                if self._stopped.is_set():
+                    return
                 self.rows += batch.num_rows
                 yield batch.rename_columns(self._schema.names).cast(self._schema)
+        except GeneratorExit:
+            raise
         except BaseException as error:
             self.failed = error
             raise
+        finally:
+            self._finished.set()
+
+    def stop(self) -> None:
+        """Give no further batch, and wait for the one that is being read: after Ctrl-C Lance's thread goes on, and a
+        Python that ends beneath it aborts."""
+        self._stopped.set()
+        self._finished.wait(_STOP_SECONDS)

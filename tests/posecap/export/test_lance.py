@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,6 +60,32 @@ def test_errors_of_the_clips_come_through(root: Path, tmp_path: Path, monkeypatc
     with pytest.raises(ShardError, match=r"^the tar is damaged$"):
         export(root, tmp_path / "clips.lance", form="lance")
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_stops_the_thread_that_reads(tmp_path: Path) -> None:
+    """In a process of its own, whose end shows whether the thread outlives it."""
+    built.build(tmp_path / "dataset")
+    program = f"""
+import os, signal, sys
+from posecap.cli import main
+from posecap.export import Clips, lance
+
+whole, lance._BATCH_BYTES = Clips.samples, 1
+
+def interrupted(self, fields):
+    for _ in range(1000):
+        for number, sample in enumerate(whole(self, fields)):
+            if number == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield sample
+
+Clips.samples = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(["export", {str(tmp_path / "dataset")!r}, "--format", "lance", "--output", {str(tmp_path / "out")!r}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stderr.split()) == (130, ["stopped"])
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 def test_a_folder_is_never_replaced(root: Path, tmp_path: Path) -> None:
