@@ -31,15 +31,14 @@ DEMO = ROOT / "manifests" / "demo.csv"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Python looks for no garbage while tests are collected, and later not in the millions of objects of what was
-    imported, which took a third of the tests' time."""
-    thresholds = gc.get_threshold()
+    """Python looks for no garbage while tests are collected, and later seldom and not in the millions of objects that
+    were imported, which took a third of the tests' time."""
     gc.set_threshold(0)
     try:
         return (yield)
     finally:
         gc.freeze()
-        gc.set_threshold(*thresholds)
+        gc.set_threshold(50_000, 20, 100)  # in place of 700, 10, 10; our choice
 
 
 @pytest.fixture(scope="session")
