@@ -55,8 +55,9 @@ _MOST_BYTES_COPIED_WHOLE = 150 << 20
 _COPIED_PIECE_BYTES = 64 << 20
 """Of a larger one, in one request of several at a time. Our choice: larger pieces of a copy, which crosses no
 network of ours, than of an upload; S3 takes 10,000 of them, 640 GB."""
-_READ_BLOCK_BYTES = 8 << 20
-"""Of a file that is read from front to back: a request costs as much as a few MB."""
+_READ_BLOCK_BYTES = 4 << 20
+"""Of a file that is read from front to back: a request costs as much as a few MB. Our choice: with 8 MiB only four
+requests are under way, and a thread that receives waits for Python's lock while samples are decoded."""
 _REQUESTS_AT_A_TIME = 16
 """Of one call. Our choice: waiting for a store is most of a request's time, and 16 are far below what stores allow."""
 _MOST_BYTES_IN_MEMORY = 8 << 20
@@ -68,7 +69,7 @@ _MOST_BYTES_BETWEEN = 64 << 10
 """Between two ranges that are read in one request. Our choice: a request costs more than so many bytes."""
 _MOST_BYTES_AHEAD = 32 << 20
 """Of ranges that were read and not yet asked for; a larger range is read alone. Our choice, a bound
-on memory: four blocks of a file that is read from front to back."""
+on memory: eight blocks of a file that is read from front to back."""
 _SHARDS = "data/"
 """Where shards lie; of the rest of a dataset nothing is large (:mod:`posecap.shards.paths`)."""
 _ABANDONED_SECONDS = 3600.0
