@@ -61,6 +61,10 @@ WINDOW_SECONDS, STRIDE_SECONDS = 3.0, 0.5
 """Length of a window and from one window's start to the next. Our choice: a window holds one or two repetitions of an
 exercise, and the beginning of an action is placed to half a second."""
 
+RIDGE = 0.03
+"""Of :class:`Examples`. Our choice: the middle of the range from 0.003 to 0.1, over which accuracy changes by no more
+than a clip or two, whether the encoder is trained or not (docs/results/recognition.md)."""
+
 _FPS = 25.0  # what x264 plans its bits by; every frame of the annotated video has the time that it had in the source
 _FEWEST_CLASSES = 2  # a score says which of several is nearest, nothing of one alone
 _SAME_MOMENT_SECONDS = 0.1
@@ -186,31 +190,48 @@ class Texts:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Prototypes:
-    """Classes by examples: the score is the cosine of an embedding and the class's mean embedding, after ``mean_D`` was
-    taken from both. Embeddings share a large component, their mean, which says nothing of the class."""
+class Examples:
+    """Classes by examples: ridge regression from unit embeddings, less ``mean_D``, to 1 for the class and -1 / (K - 1)
+    for the others. Embeddings share a large component, their mean, which says nothing of the class.
+
+    A class seen from several sides has embeddings in several places. The mean of them may be nearer to another class
+    than any of them is; a direction that tells classes apart can still be found (docs/results/recognition.md has both).
+    """
 
     names: tuple[str, ...]
     mean_D: Floats = field(repr=False)
-    prototypes_KD: Floats = field(repr=False)
+    weights_DK: Floats = field(repr=False)
     about: Mapping[str, Any]
 
     @classmethod
-    def of(cls, examples: Mapping[str, Floats], about: Mapping[str, Any]) -> Prototypes:
-        """From embeddings (n, 256) of each class, of which every class counts alike, however many it has."""
-        class_KD = np.stack([_unit(vectors_ND).mean(0) for vectors_ND in examples.values()])
-        mean_D: Floats = class_KD.mean(0)
-        return cls(names=tuple(examples), mean_D=mean_D, prototypes_KD=_unit(class_KD - mean_D), about=about)
+    def of(cls, examples: Mapping[str, Floats], about: Mapping[str, Any], *, ridge: float = RIDGE) -> Examples:
+        """From embeddings (n, 256) of each class, n at least 1, of which every class counts alike, however many it has.
+
+        Args:
+            ridge: what the squared length of the weights is multiplied by, above 0, beside squared errors whose weights
+                have the mean 1.
+        """
+        units = [_unit(vectors_ND).astype(np.float64) for vectors_ND in examples.values()]
+        mean_D = np.stack([vectors_ND.mean(0) for vectors_ND in units]).mean(0)
+        x_ND = _unit(np.concatenate(units) - mean_D)
+        counts_K = np.array([len(vectors_ND) for vectors_ND in units])
+        class_N, classes = np.repeat(np.arange(len(units)), counts_K), len(units)
+        y_NK = np.where(class_N[:, None] == np.arange(classes), 1.0, -1 / (classes - 1))
+        weight_N = counts_K.sum() / classes / counts_K[class_N]
+        # The dual form: as many equations as examples, of which there are fewer than numbers in an embedding.
+        dual_NK = np.linalg.solve(x_ND @ x_ND.T + ridge * np.diag(1 / weight_N), y_NK)
+        weights_DK = (x_ND.T @ dual_NK).astype(np.float32)
+        return cls(names=tuple(examples), mean_D=mean_D.astype(np.float32), weights_DK=weights_DK, about=about)
 
     def scores(self, vectors_ND: Floats) -> Floats:
-        """As :meth:`Classes.scores`: cosines, from -1 to 1."""
-        cosines: Floats = _unit(_unit(vectors_ND) - self.mean_D) @ self.prototypes_KD.T
-        return cosines
+        """As :meth:`Classes.scores`: near 1 for embeddings as the class's examples, and 0 in sum over the classes."""
+        scores_NK: Floats = _unit(_unit(vectors_ND) - self.mean_D) @ self.weights_DK
+        return scores_NK
 
 
-def _unit(vectors: Floats) -> Floats:
+def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
     """Vectors of length 1 along the last axis, shorter where they were shorter than :data:`SHORTEST`."""
-    scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(SHORTEST))
+    scaled: NDArray[Any] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(SHORTEST))
     return scaled
 
 
@@ -425,7 +446,7 @@ def _write_above(picture: Any, xy_N2: NDArray[np.float32], words: str, number: i
 
 
 def recognizer(
-    run: str | Path,
+    run: str | Path | Pretrained,
     *,
     texts: Sequence[str] = (),
     examples: str | Path | None = None,
@@ -438,7 +459,8 @@ def recognizer(
     """A recognizer of classes that are given by texts or by examples.
 
     Args:
-        run: a run's folder or a checkpoint, as :func:`tmor_train.load` takes it; for texts one that was trained with
+        run: a run's folder or a checkpoint, as :func:`tmor_train.load` takes it, or what that gave; for texts
+            one that was trained with
             text vectors of the pipeline's text model.
         texts: the classes in words, two or more, each once.
         examples: instead of texts, a folder that has a folder of videos for each class, by its name; hidden files are
@@ -447,7 +469,7 @@ def recognizer(
         pipeline: one of posecap's by name, or the path of a pipeline file, which is executed.
         prompt_set: wordings of the texts (:data:`tmor_train.prompts.PROMPTS`).
         window_seconds, stride_seconds: of the windows, also of the examples; above 0.
-        device: as :func:`tmor_train.load` takes it.
+        device: as :func:`tmor_train.load` takes it, for ``run``.
 
     Raises:
         RecognitionError: not exactly one of ``texts`` and ``examples``, fewer than two classes, a number that is not
@@ -467,7 +489,7 @@ def recognizer(
     if texts and (len(texts) < _FEWEST_CLASSES or len(set(texts)) < len(texts)):
         raise RecognitionError(f"{len(texts)} texts: give two or more, each once, as a score says which is nearest")
     loaded = load_pipeline(pipeline_path(pipeline, Path.cwd()))
-    stages, encoder = SkeletonStages(loaded), load(run, device=device)
+    stages, encoder = SkeletonStages(loaded), run if isinstance(run, Pretrained) else load(run, device=device)
     timing = {"window_seconds": window_seconds, "stride_seconds": stride_seconds}
     models = stages.models()
     if texts:
@@ -476,7 +498,7 @@ def recognizer(
     else:
         classes = _examples(encoder, stages, Path(examples or ""), timing)
     source = {
-        "encoder": encoder.facts()["checkpoint"],
+        "encoder": encoder.facts()["checkpoint"] | ({} if encoder.onnx is None else {"onnx": dict(encoder.onnx)}),
         "pipeline": {"name": Path(pipeline).stem, "models": models},
         "scores": dict(classes.about),
         **timing,
@@ -520,7 +542,7 @@ def _texts(
 
 
 def _examples(encoder: Pretrained, stages: SkeletonStages, folder: Path, timing: Mapping[str, float]) -> Classes:
-    """Prototypes of the classes in a folder; ``timing`` is window_seconds and stride_seconds.
+    """The classes in a folder; ``timing`` is window_seconds and stride_seconds.
 
     Raises:
         RecognitionError: there are fewer than two folders, one of them gives no window, or a video cannot be read.
@@ -545,4 +567,4 @@ def _examples(encoder: Pretrained, stages: SkeletonStages, folder: Path, timing:
             )
         examples[place.name] = np.concatenate(vectors)
         counts[place.name] = {"videos": len(videos), "windows": len(examples[place.name])}
-    return Prototypes.of(examples, {"of": "examples", "classes": counts})
+    return Examples.of(examples, {"of": "examples", "ridge": RIDGE, "classes": counts})

@@ -11,7 +11,7 @@ pixels of the source, and a score), H by W pixels, 4 corners (left, top, right, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,19 @@ class SkeletonStages:
         """
         return weights_by_name(engine for stage in (*self._before, *self._after) for engine in engines_of(stage))
 
+    def load(self) -> tuple[Stage, ...]:
+        """All stages in order, loaded; the first call loads them.
+
+        Raises:
+            posecap.models.MissingWeightsError: weights are neither on this machine nor downloadable.
+        """
+        stages = (*self._before, *self._after)
+        if not self._loaded:
+            for stage in stages:
+                stage.load()
+            self._loaded = True
+        return stages
+
     def clips(self, row: Row) -> Iterator[tuple[VideoClip | Span, Reject | None]]:
         """The clips of a video in order: a SkeletonClip and None; a clip without skeletons and why it has none; or a
         span that became no clip and why.
@@ -86,10 +99,7 @@ class SkeletonStages:
             RecognitionError: the video cannot be fetched or decoded, or an engine fails.
             posecap.models.MissingWeightsError: weights are neither on this machine nor downloadable.
         """
-        if not self._loaded:
-            for stage in (*self._before, *self._after):
-                stage.load()
-            self._loaded = True
+        self.load()
         try:
             for clip in _through(self._before, row):
                 if isinstance(clip, Rejected):
@@ -152,14 +162,8 @@ class PersonNumbers:
         first_M, last_M = seen_MT.argmax(1), seen_MT.shape[1] - 1 - seen_MT[:, ::-1].argmax(1)
         known: dict[int, int] = {}
         if self._continues(clip) and self._before is not None:
-            pairs = sorted(
-                (-box_iou(box_4, box_MT4[person, first_M[person]]), number, person)
-                for number, box_4 in self._before[2].items()
-                for person in range(len(box_MT4))
-            )
-            for overlap, number, person in pairs:
-                if -overlap >= _SAME_PERSON_IOU and person not in known and number not in known.values():
-                    known[person] = number
+            last = {number: {0.0: box_4} for number, box_4 in self._before[2].items()}
+            known = box_numbers(last, [{0.0: box_MT4[person, first_M[person]]} for person in range(len(box_MT4))])
         found = []
         for person in range(len(box_MT4)):
             self.count += person not in known
@@ -175,6 +179,24 @@ class PersonNumbers:
         # As Split() of the packaged pipeline tells shots apart, whatever the pipeline at hand sets.
         two = np.stack([self._before[1], clip.frames_THW3[0]])
         return not bool(ShotDetector(Split.threshold).begins(two)[1])
+
+
+def box_numbers(
+    known: Mapping[int, Mapping[float, Floats]], people: Sequence[Mapping[float, Floats]]
+) -> dict[int, int]:
+    """Which of ``people``, by their places, are which of the ``known``, by their numbers: those whose boxes (4,)
+    overlap by half or more in the mean of the times that both have; of several the pair that overlaps most."""
+    pairs = []
+    for number, before in known.items():
+        for person, boxes in enumerate(people):
+            both = before.keys() & boxes.keys()
+            overlap = sum(box_iou(before[time], boxes[time]) for time in both) / max(len(both), 1)
+            pairs.append((-overlap, number, person))
+    found: dict[int, int] = {}
+    for overlap, number, person in sorted(pairs):
+        if -overlap >= _SAME_PERSON_IOU and person not in found and number not in found.values():
+            found[person] = number
+    return found
 
 
 def windows(pts_T: Seconds, span: Span, *, length: float, stride: float) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ import pytest
 import posecap
 from posecap.types import PartName
 from tests import ROOT, building, built, models_at_hand, small
+from tests.tmor_train.test_recognition import FPS, PIPELINE, jumping, walking
 
 EXAMPLES = ROOT / "examples"
 
@@ -145,3 +146,16 @@ def test_a_notebook_runs(
     said = "".join(output.text for output in outputs if output.output_type == "stream")
     assert [words for words in printed if words not in said] == []
     assert sum("image/png" in output.get("data", {}) for output in outputs) == pictures
+
+
+@pytest.mark.slow
+def test_recognize_a_video(pretrained: tuple[Path, str], tmp_path: Path) -> None:
+    (tmp_path / "colours.py").write_text(PIPELINE)
+    for name, acted in (("jumping", jumping), ("walking", walking)):
+        (tmp_path / "examples" / name).mkdir(parents=True)
+        small.film(tmp_path / "examples" / name / "one.mp4", acted(2), fps=FPS)
+    video = small.film(tmp_path / "video.mp4", jumping(2), fps=FPS)
+    words = (pretrained[0], "examples", video, "--pipeline", "colours.py")
+    assert run("recognize_a_video.py", *words, folder=tmp_path).startswith("0.0 to 2.0 s: person 1, jumping, ")
+    *_, last = run("recognize_a_video.py", *words, "--live", folder=tmp_path).splitlines()
+    assert last.startswith("1.9 s: person 1, ")

@@ -18,7 +18,7 @@ from tests import small
 from tmor_train import recognition
 from tmor_train.data.provenance import Inputs
 from tmor_train.encoder import UnusableEncoderError
-from tmor_train.recognition import Prototypes
+from tmor_train.recognition import RIDGE, Examples
 from tmor_train.video_people import RecognitionError, video_row
 
 torch.set_num_threads(1)
@@ -175,6 +175,7 @@ def test_a_video_by_examples(demo_run: Path, pipeline: str, tmp_path: Path) -> N
     by = tmor_train.recognizer(demo_run, examples=tmp_path / "examples", pipeline=pipeline, window_seconds=1.0)
     assert by.source["scores"] == {
         "of": "examples",
+        "ridge": RIDGE,
         "classes": {name: {"videos": 1, "windows": 3} for name in ("jumping", "walking")},
     }
     for name, acted in (("jumping", jumping), ("walking", walking)):
@@ -182,11 +183,25 @@ def test_a_video_by_examples(demo_run: Path, pipeline: str, tmp_path: Path) -> N
         assert [segment.label for segment in person.segments] == [name]
 
 
-def test_prototypes_count_classes_alike() -> None:
+def test_examples_count_classes_alike() -> None:
     many, one = np.tile([[1.0, 0.2]], (9, 1)), np.array([[1.0, -0.2]])
-    found = Prototypes.of({"many": many.astype(np.float32), "one": one.astype(np.float32)}, {})
+    found = Examples.of({"many": many.astype(np.float32), "one": one.astype(np.float32)}, {})
     np.testing.assert_allclose(found.mean_D, [1 / np.hypot(1, 0.2), 0], atol=1e-6)
-    np.testing.assert_allclose(found.scores(np.array([[1, 0.1]], np.float32)), [[1, -1]], atol=0.02)
+    np.testing.assert_allclose(found.scores(np.array([[1, 0.1]], np.float32)), [[1, -1]], atol=0.05)
+    few = Examples.of({"many": many[:1].astype(np.float32), "one": one.astype(np.float32)}, {}, ridge=1.0)
+    assert 0.3 < few.scores(np.array([[1, 0.1]], np.float32))[0, 0] < 0.7  # a larger ridge draws scores to 0
+
+
+def test_examples_of_a_class_seen_from_two_sides() -> None:
+    """Its mean is nearer to the other class than to either side; a direction tells the classes apart nevertheless."""
+    draw = np.random.default_rng(0)
+    sides = [np.array([3.0, 2.0, 1.0]), np.array([3.0, -2.0, 1.0])]
+    both = np.concatenate([side + 0.1 * draw.standard_normal((9, 3)) for side in sides]).astype(np.float32)
+    other = (np.array([3.0, 1.4, -0.4]) + 0.1 * draw.standard_normal((9, 3))).astype(np.float32)
+    found = Examples.of({"both": both, "other": other}, {})
+    assert (found.scores(both).argmax(1) == 0).all()
+    assert (found.scores(other).argmax(1) == 1).all()
+    np.testing.assert_allclose(found.scores(both).sum(1), 0, atol=1e-5)
 
 
 def test_other_models_are_noted(demo_run: Path) -> None:

@@ -181,7 +181,8 @@ class Block(nn.Module):
     """A spatial unit, a temporal unit, and a residual around both: (N, C, T, V) to (N, C', ceil(T / stride), V).
 
     Args:
-        number: from 1; block 1 has no residual connection, those in :data:`STRIDED` halve the number of frames.
+        number: from 1; block 1, ``first``, has no residual connection, those in :data:`STRIDED` halve the number of
+            frames.
         spatial: makes the spatial unit.
         names: of the spatial and of the temporal unit, as keys of a state dict have them.
     """
@@ -191,18 +192,18 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         stride = 2 if number in STRIDED else 1
-        self._first, self._names = number == 1, names
+        self.first, self.names = number == 1, names
         self.residual: nn.Module = nn.Identity()
-        if not self._first and (wide_in != wide_out or stride != 1):
+        if not self.first and (wide_in != wide_out or stride != 1):
             self.residual = TemporalUnit(wide_in, wide_out, kernel=1, stride=stride)
         self.add_module(names[0], spatial(number, wide_in, wide_out))
         self.add_module(names[1], TemporalUnit(wide_out, wide_out, stride=stride))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = x
-        for name in self._names:
+        for name in self.names:
             y = self.get_submodule(name)(y)
-        return y.relu_() if self._first else y.add_(self.residual(x)).relu_()
+        return y.relu_() if self.first else y.add_(self.residual(x)).relu_()
 
 
 class BlockBackbone(Backbone):

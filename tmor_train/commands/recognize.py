@@ -1,10 +1,13 @@
-"""``tmor_train recognize``: what the people of a video do, as a timeline, JSON and an annotated video."""
+"""``tmor_train recognize``: what the people of a video do, as a timeline, JSON and an annotated video; or live, what
+those in front of a camera are doing."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +16,25 @@ from posecap.terminal import COMPLETE, Commands, command, count_text
 
 if TYPE_CHECKING:
     from posecap.files import Existing
-    from tmor_train.recognition import Recognition
+    from tmor_train.live import Camera
+    from tmor_train.recognition import Recognition, Recognizer
 
+_STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "rtp", "srt", "tcp")
 _NOTES = """\
 examples:
   tmor_train recognize video.mp4 --from runs/stage2 --texts "doing push-ups" squatting
   tmor_train recognize video.mp4 --from runs/stage1 --examples exercises
+  tmor_train recognize 0 --from runs/stage1 --examples exercises --onnx encoder_int8.onnx
+  tmor_train recognize video.mp4 --live --from runs/stage1 --examples exercises
 
 --texts needs a run of stage 2, trained with vectors of the pipeline's text model. --examples takes any run and does not
-train it: DIR has a folder of videos for each class. Scores are cosines; the nearest class is named even if none fits.
+train it: DIR has a folder of videos for each class. Scores of texts are cosines, those of examples near 1 for
+the class that they are as; the nearest class is named even if none fits.
+
+A camera's number, a stream (rtsp://, rtmp://, udp://, srt://) and - for a video on the standard input are recognised
+live, and so is a file with --live, at its own pace: a line for every person and stride, with the time from the newest
+frame to its scores. --output then writes them as JSON lines. Frames that come faster than they can be worked on are
+dropped and counted. Ctrl-C ends it.
 """
 
 
@@ -31,7 +44,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         commands, "recognize", _recognize, about="name what the people of a video do, over time", more=_NOTES
     )
     option = parser.add_argument
-    option("video", metavar="VIDEO", help="a file, or a URL that the pipeline fetches")
+    option("video", metavar="VIDEO", help="a file, a URL that the pipeline fetches, or a camera's number, stream or -")
     option(
         "--from",
         dest="run",
@@ -56,7 +69,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     option("--window", type=float, default=3.0, metavar="S", help="seconds of a window (default: %(default)s)")
     option("--stride", type=float, default=0.5, metavar="S", help="seconds to the next one (default: %(default)s)")
-    option("--output", type=Path, metavar="FILE", help="the JSON to write (default: NAME.actions.json, here)")
+    option("--onnx", metavar="FILE", help="embed with this file, which `tmor_train export` made of the same checkpoint")
+    option("--live", action="store_true", help="play a file at its own pace, as a camera would")
+    option("--fps", type=float, default=15.0, metavar="N", help="frames a second, of cameras (default: %(default)s)")
+    option(
+        "--output", type=Path, metavar="FILE", help="the JSON to write (default: NAME.actions.json, here; live: none)"
+    )
     option("--video-output", type=Path, metavar="FILE", help="the annotated mp4 (default: beside the JSON)")
     option("--no-video", action="store_true", help="write no annotated video")
     option("--overwrite", action="store_true", help="replace files that are there")
@@ -65,18 +83,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _recognize(options: argparse.Namespace) -> int:
     from posecap.files import atomic_path
+    from tmor_train.pretrained.loading import load
     from tmor_train.recognition import recognizer
 
     found_by = recognizer(
-        options.run,
+        load(options.run, device=options.device, onnx=options.onnx),
         texts=tuple(options.texts),
         examples=options.examples,
         pipeline=options.pipeline,
         prompt_set=options.prompts,
         window_seconds=options.window,
         stride_seconds=options.stride,
-        device=options.device,
     )
+    if options.live or _is_camera(options.video):
+        return _live(found_by, options)
     output = options.output or Path(f"{Path(options.video.rstrip('/')).stem}.actions.json")
     annotated = None if options.no_video else options.video_output or output.with_suffix(".mp4")
     existing: Existing = "replace" if options.overwrite else "refuse"
@@ -86,6 +106,57 @@ def _recognize(options: argparse.Namespace) -> int:
     print("\n".join(_lines(found)))
     print(f"done: {output}" + (f", {annotated}" if annotated else ""))
     return COMPLETE
+
+
+def _is_camera(video: str) -> bool:
+    """Whether it is a camera by its name: a number, the standard input, or a stream."""
+    return video.isdecimal() or video == "-" or video.partition("://")[0].lower() in _STREAMS
+
+
+def _live(by: Recognizer, options: argparse.Namespace) -> int:
+    """Print and write what is seen until the camera ends or Ctrl-C is pressed; returns the exit code."""
+    from posecap.files import atomic_path
+    from tmor_train.live import Camera, watch
+
+    camera, moments = Camera(options.video, fps=options.fps), []
+    existing: Existing = "replace" if options.overwrite else "refuse"
+    with ExitStack() as stack:
+        output = stack.enter_context(atomic_path(options.output, existing=existing)) if options.output else None
+        lines = stack.enter_context(output.open("w", encoding="utf-8")) if output else None
+        watching = stack.enter_context(closing(watch(by, camera)))
+        try:
+            for moment in watching:
+                moments.append((moment.latency_seconds, moment.busy_seconds))
+                for one in moment.people:
+                    print(
+                        f"{moment.seconds:7.1f} s  person {one.number}  {one.score:5.2f}  {one.label}  "
+                        f"({1000 * moment.latency_seconds:.0f} ms)",
+                        flush=True,
+                    )
+                if lines:
+                    lines.write(json.dumps(asdict(moment), ensure_ascii=False) + "\n")
+        except KeyboardInterrupt:
+            pass  # how it is meant to end
+    for note in by.notes:
+        print(f"note: {note}")
+    print(_live_summary(camera, moments))
+    return COMPLETE
+
+
+def _live_summary(camera: Camera, moments: Sequence[tuple[float, float]]) -> str:
+    """What became of the frames, and how late scores were; ``moments`` are latencies and times of work, in seconds."""
+    frames = (
+        f"{count_text(camera.frames, 'frame')}, {camera.dropped} of them dropped, "
+        f"{camera.passed_over} passed over above {camera.fps:g} a second"
+    )
+    if not moments:
+        return f"{frames}; nothing was scored"
+    latency_N, busy_N = sorted(late for late, _ in moments), [busy for _, busy in moments]
+    half, most = latency_N[len(latency_N) // 2], latency_N[int(0.95 * (len(latency_N) - 1))]
+    return (
+        f"{frames}; {count_text(len(moments), 'moment')}, from frame to score {1000 * half:.0f} ms (95 %: "
+        f"{1000 * most:.0f} ms), {1000 * sum(busy_N) / len(busy_N):.0f} ms of work each"
+    )
 
 
 def _lines(found: Recognition) -> Iterator[str]:

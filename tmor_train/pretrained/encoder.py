@@ -43,7 +43,8 @@ class Pretrained:
     ``config`` is the whole configuration of the run as JSON values; None for released and new weights. ``seen`` are the
     clips that it and the run that it started from were trained on, ``inputs`` the files that the run read; None where
     that is not recorded. ``network`` is in evaluation mode on ``device``; ``heads`` work on the CPU. ``precision`` is
-    what ``network`` computes in.
+    what ``network`` computes in. ``onnx`` says which ONNX file computes it, by hash and precision; None where torch
+    does.
     """
 
     network: Backbone = field(repr=False)
@@ -58,6 +59,7 @@ class Pretrained:
     inputs: Inputs | None = field(default=None, repr=False)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "float32"
+    onnx: Mapping[str, str] | None = None
 
     def embed(self, joints: ArrayLike, *, layout: str = "coco17", size: tuple[float, float] | None = None) -> Floats:
         """E_M of one clip: (256,) float32.
@@ -103,6 +105,19 @@ class Pretrained:
         Raises:
             UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
         """
+        for clips in self.network_inputs(motions, batch=batch, workers=workers):
+            yield clips.index_N.cpu().numpy(), self._features(clips).cpu().numpy()
+
+    def network_inputs(self, motions: MotionSet, *, batch: int = 32, workers: int = 1) -> Iterator[MotionBatch]:
+        """All clips of a set in its order as ``network`` takes them, ``batch`` at a time, on ``device``:
+        sampled, normalised, and in streams.
+
+        Args:
+            workers: as in :meth:`embed_set`.
+
+        Raises:
+            UnusableEncoderError, posecap.joints.LayoutError: as :meth:`embed`.
+        """
         loader = Loader(
             motions,
             sampling=replace(self.sampling, draw="deterministic"),
@@ -110,7 +125,9 @@ class Pretrained:
             workers=workers,
         )
         for clips in loader:
-            yield clips.index_N.numpy(), self._features(clips.to(self.device)).cpu().numpy()
+            # ``still`` has steps that change nothing at random; one that did would do it alike in every batch.
+            generator = torch.Generator(self.device).manual_seed(0)
+            yield self.taken(clips.to(self.device), self.views.still, generator)
 
     def project(self, vectors: ArrayLike) -> Floats:
         """phi_M of embeddings, the unit vectors that are compared with projected texts: (256,) to (width,), or (N, 256)
@@ -168,7 +185,7 @@ class Pretrained:
             "still": as_json(self.views.still),
             "streams": list(self.views.streams),
             "config": config,
-        }
+        } | ({} if self.onnx is None else {"onnx": dict(self.onnx)})
 
     def _heads(self) -> Heads:
         """``heads``, where there are any; else UnusableEncoderError."""
@@ -196,11 +213,9 @@ class Pretrained:
 
     @torch.no_grad()
     def _features(self, batch: MotionBatch) -> Tensor:
-        """E_M of a batch as the loader gives it: (N, 256) float32."""
-        # ``still`` has steps that change nothing at random; one that did would do it alike in every batch.
-        still = self.taken(batch, self.views.still, torch.Generator(self.device).manual_seed(0))
+        """E_M of a batch of :meth:`network_inputs`: (N, 256) float32."""
         with autocast_of(self.precision, self.device):
-            return self.network.clip_features(still.motion_NCTVM, still.present).float()
+            return self.network.clip_features(batch.motion_NCTVM, batch.present).float()
 
 
 __all__ = ["Pretrained", "UnusableEncoderError"]

@@ -1,9 +1,14 @@
-"""Exports an encoder to an ONNX file and checks that it gives the same outputs as torch.
+"""Exports an encoder to an ONNX file, in float32, float16 or int8, and compares its outputs with torch's.
 
 Its input ``motion`` (N, C, T, V, M) float32 is clips, coordinates, frames, joints, people: normalised as the file's
 metadata says, 0 where a joint is not seen. An encoder that averages people by presence has a second input ``present``
 (N, M, T) float32: 1 for a person who is in a frame, else 0. Outputs are ``features`` (N, 256), E_M, and for encoders
-with heads ``projected`` (N, width), phi_M(E_M). The number of clips N is free; all other sizes are fixed.
+with heads ``projected`` (N, width), phi_M(E_M). The number of clips N is free; all other sizes are fixed. UNIK and AGCN
+are written in their fused form (:mod:`tmor_train.backbones.fused`).
+
+In float32 the file must compute what torch does. In float16 and int8 it cannot: each clip's embedding is compared by
+its cosine with that of torch in float32, after the mean of torch's embeddings was taken from both. Without that every
+cosine would be high, since embeddings of an encoder share a large component.
 
 The metadata has the name and the SHA-256 of the checkpoint (``checkpoint``) and, as the last entry of the file, that of
 all bytes before it (``sha256``). Protobuf lets an entry of a list stand anywhere, so it is appended as it is, and any
@@ -16,8 +21,8 @@ import copy
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +34,24 @@ from torch import Tensor, nn
 from posecap.files import Existing, atomic_path
 from posecap.joints import LAYOUTS
 from tmor_train.backbones import Backbone
+from tmor_train.backbones.fused import fused
 from tmor_train.backbones.stgcn import STGCN
-from tmor_train.encoder import Projection
+from tmor_train.data import MotionSet
+from tmor_train.data.dataset import Floats
+from tmor_train.encoder import SHORTEST, Projection
 from tmor_train.pretrained.encoder import Pretrained
+from tmor_train.pretrained.quantization import Inputs, Precision, to_float16, to_int8
 
 FORMAT = "tmor_train.onnx/1"
 TOLERANCE = 1e-4
 """Largest difference to torch, as a share of the largest output. Our choice: far above what float32 differs by in
 another order of operations (each export says by how much), far below what a wrong operator does."""
+LEAST_COSINE = 0.9
+"""Least mean cosine of embeddings in float16 and int8 with those of torch, less their mean. Our choice: far below what
+was measured (docs/results/recognition.md), far above what clips have by which int8 cannot be scaled."""
+MOST_CLIPS = 256
+"""Clips that are taken of a set for int8: half of them show the ranges of activations, half are compared. Our choice:
+more than the 100 or so that quantizers' own examples take."""
 
 # A file's last entry of metadata: tag and length of an entry, its key, and the tag and length of 64 hex digits, as
 # protobuf encodes ModelProto.metadata_props (field 14) of StringStringEntryProto (key: field 1, value: field 2).
@@ -44,6 +59,7 @@ _HASH_KEY = b"sha256"
 _HASH_MARK = b"\x72\x4a\x0a\x06" + _HASH_KEY + b"\x12\x40"
 _HASH_BYTES = len(_HASH_MARK) + 64
 _OPSET = 17  # read by onnxruntime from 1.12 on
+_HALVES = (0, 1)  # of clips: those that int8 is scaled by, and those that it is compared on
 _BATCHES = (1, 2, 5)  # numbers of clips; the file was traced with 2, so the others show that it takes any
 
 
@@ -57,6 +73,8 @@ class Exported:
 
     ``inputs`` are the shapes by name, free sizes as words; ``outputs`` the names. ``difference`` is the largest
     difference between outputs of onnxruntime and torch on batches of several sizes, as a share of the largest output.
+    ``cosine`` is the mean over clips of the cosine of embeddings of both, less the mean of torch's: of the clips that
+    were given, else of made-up ones.
     """
 
     path: Path
@@ -64,6 +82,7 @@ class Exported:
     inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
     difference: float
+    cosine: float
 
 
 def export(
@@ -72,19 +91,26 @@ def export(
     *,
     frames: int | None = None,
     persons: int | None = None,
+    precision: Precision = "float32",
+    clips: MotionSet | None = None,
     existing: Existing = "refuse",
 ) -> Exported:
     """Write ``encoder`` to ``path`` and check it in onnxruntime.
 
     Args:
+        precision: as :mod:`tmor_train.pretrained.quantization` describes it.
+        clips: what to compare with, at most :data:`MOST_CLIPS` from all over the set; int8 needs them, two or more, and
+            is scaled by every second of them and compared on the others.
         frames: T, at least 1; None takes that of training.
         persons: M; None takes that of training. UNIK and AGCN have batch norm statistics for each person slot, so they
             take no other number.
         existing: what happens if ``path`` exists; see :func:`~posecap.files.atomic_path`.
 
     Raises:
-        ExportError: ``frames`` or ``persons`` is below 1, another number of people than the encoder takes, a difference
-            above :data:`TOLERANCE`, or onnx or onnxruntime is not installed.
+        ExportError: ``frames`` or ``persons`` is below 1, another number of people than the encoder takes, int8 without
+            clips, a difference above :data:`TOLERANCE` in float32, else a cosine below :data:`LEAST_COSINE`, or onnx or
+            onnxruntime is not installed.
+        UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such clips.
         OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
     """
     _need_packages()
@@ -98,32 +124,50 @@ def export(
             f"{type(encoder.network).__name__} of {encoder.path} has {sampling.people} person slots, each with its own "
             f"statistics; it cannot be exported for {persons}"
         )
-    network = _Outputs(encoder).eval()
+    if precision == "int8" and (clips is None or len(clips) < len(_HALVES)):
+        raise ExportError(
+            "int8 needs clips that show how large activations become: --data or --sets, two clips or more"
+        )
+    plain = copy.deepcopy(encoder.network).cpu()
+    network, written = _Outputs(encoder, plain).eval(), _Outputs(encoder, fused(plain)).eval()
     shapes: dict[str, tuple[int | str, ...]] = {
         "motion": ("N", encoder.network.channels, frames, encoder.network.joints, persons)
     }
     if network.weighted:
         shapes["present"] = ("N", persons, frames)
     names = ("features",) if network.head is None else ("features", "projected")
+    seen = replace(encoder, sampling=replace(sampling, frames=frames, people=persons))
+    scaled, compared = _inputs(seen, clips, shapes)
     with atomic_path(path, existing=existing) as part:
-        _write(network, part, shapes, names)
-        _describe(part, _facts(encoder, frames, persons))
+        _write(written, part, shapes, names)
+        if precision == "float16":
+            to_float16(part)
+        elif precision == "int8":
+            to_int8(part, scaled)
+        _describe(part, _facts(encoder, frames, persons) | {"precision": precision})
         sha256 = _append_hash(part)
-        difference = _difference(network, part, shapes)
-        if not difference <= TOLERANCE:
+        made = [_example(shapes, clips=number, seed=number) for number in _BATCHES]
+        difference, _ = _compared(network, part, made)
+        _, cosine = _compared(network, part, compared)
+        if precision == "float32" and not difference <= TOLERANCE:
             raise ExportError(
                 f"onnxruntime differs from torch by {difference:.1e} of the largest output, more than {TOLERANCE:.0e}; "
                 f"{path} was not written"
             )
-    return Exported(path=path, sha256=sha256, inputs=shapes, outputs=names, difference=difference)
+        if precision != "float32" and not cosine >= LEAST_COSINE:
+            raise ExportError(
+                f"embeddings in {precision} have a mean cosine of {cosine:.3f} with torch's, below {LEAST_COSINE}; "
+                f"{path} was not written. Give other clips, or another precision"
+            )
+    return Exported(path=path, sha256=sha256, inputs=shapes, outputs=names, difference=difference, cosine=cosine)
 
 
 class _Outputs(nn.Module):
-    """The encoder and its head as one function, on the CPU."""
+    """A network and the encoder's head as one function, on the CPU."""
 
-    def __init__(self, encoder: Pretrained) -> None:
+    def __init__(self, encoder: Pretrained, network: Backbone) -> None:
         super().__init__()
-        self.network: Backbone = copy.deepcopy(encoder.network).cpu()
+        self.network = network
         self.head: Projection | None = None if encoder.heads is None else encoder.heads.motion
         self.weighted = self.network.people == "masked_mean"
 
@@ -143,7 +187,7 @@ def _need_packages() -> None:
 
 def _write(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]], names: tuple[str, ...]) -> None:
     """Traces the network into an ONNX file, with inputs of ``shapes`` and outputs of ``names``."""
-    inputs = tuple(_example(shapes, clips=2, seed=0).values())
+    inputs = tuple(torch.from_numpy(values) for values in _example(shapes, clips=2, seed=0).values())
     with warnings.catch_warnings():
         # torch's newer exporter asks for another package, onnxscript; this one traces, which suffices: no branch
         # depends on values, and those on shapes are on sizes that are fixed here.
@@ -220,7 +264,7 @@ def _facts(encoder: Pretrained, frames: int, persons: int) -> dict[str, object]:
     }
 
 
-def _example(shapes: Mapping[str, tuple[int | str, ...]], *, clips: int, seed: int) -> dict[str, Tensor]:
+def _example(shapes: Mapping[str, tuple[int | str, ...]], *, clips: int, seed: int) -> Inputs:
     """Random inputs of about the size of real ones, with joints that are not seen (a tenth) and people absent in some
     frames (three of ten): our choice."""
     generator = torch.Generator().manual_seed(seed)
@@ -229,22 +273,48 @@ def _example(shapes: Mapping[str, tuple[int | str, ...]], *, clips: int, seed: i
     made = {"motion": motion * (torch.rand(sizes["motion"], generator=generator) > 0.1)}
     if "present" in sizes:
         made["present"] = (torch.rand(sizes["present"], generator=generator) > 0.3).float()
-    return made
+    return {name: values.numpy() for name, values in made.items()}
+
+
+def _inputs(
+    encoder: Pretrained, clips: MotionSet | None, shapes: Mapping[str, tuple[int | str, ...]]
+) -> tuple[list[Inputs], list[Inputs]]:
+    """Batches of every second clip of a set, from the first and from the second on; without a set, no clips and made-up
+    ones. Raises what :meth:`Pretrained.network_inputs` raises."""
+    if clips is None:
+        return [], [_example(shapes, clips=16, seed=number) for number in range(4)]
+    chosen = np.unique(np.linspace(0, len(clips) - 1, min(len(clips), MOST_CLIPS)).astype(np.int64))
+    found: list[list[Inputs]] = []
+    for first in _HALVES:
+        half: list[Inputs] = []
+        for batch in encoder.network_inputs(clips.select(chosen[first :: len(_HALVES)]), batch=16, workers=0):
+            given = {"motion": batch.motion_NCTVM.contiguous(), "present": batch.present.float()}
+            half.append({name: given[name].cpu().numpy() for name in shapes})
+        found.append(half)
+    scaled, compared = found
+    return scaled, compared
 
 
 @torch.no_grad()
-def _difference(network: _Outputs, path: Path, shapes: Mapping[str, tuple[int | str, ...]]) -> float:
-    """Largest difference between the file's outputs and torch's, as a share of the largest output."""
+def _compared(network: _Outputs, path: Path, inputs: Sequence[Inputs]) -> tuple[float, float]:
+    """Of the file's outputs and torch's: the largest difference as a share of the largest output, and the mean cosine
+    of features less the mean of torch's."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     worst = 0.0
-    for clips in _BATCHES:
-        inputs = _example(shapes, clips=clips, seed=clips)
-        found: list[NDArray[np.float32]] = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        for ours, theirs in zip(network(*inputs.values()), found, strict=True):
+    features: list[tuple[Floats, Floats]] = []
+    for given in inputs:
+        found: list[NDArray[np.float32]] = session.run(None, dict(given))
+        wanted = [output.numpy() for output in network(*(torch.from_numpy(value) for value in given.values()))]
+        for ours, theirs in zip(wanted, found, strict=True):
             if ours.shape != theirs.shape or not np.isfinite(theirs).all():
-                return float("inf")
-            largest = max(float(ours.abs().max()), 1e-12)  # outputs may all be 0
-            worst = max(worst, float(np.abs(ours.numpy() - theirs).max()) / largest)
-    return worst
+                return float("inf"), 0.0
+            largest = max(float(np.abs(ours).max()), 1e-12)  # outputs may all be 0
+            worst = max(worst, float(np.abs(ours - theirs).max()) / largest)
+        features.append((wanted[0], found[0]))
+    ours_ND, theirs_ND = (np.concatenate(half) for half in zip(*features, strict=True))
+    mean_D = ours_ND.mean(0)
+    ours_ND, theirs_ND = ours_ND - mean_D, theirs_ND - mean_D
+    lengths_N = np.linalg.norm(ours_ND, axis=1) * np.linalg.norm(theirs_ND, axis=1)
+    return worst, float(((ours_ND * theirs_ND).sum(1) / np.maximum(lengths_N, SHORTEST**2)).mean())

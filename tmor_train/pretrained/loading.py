@@ -42,6 +42,7 @@ def load(
     device: str = "cpu",
     precision: Precision = "float32",
     sampling: Sampling | None = None,
+    onnx: str | Path | None = None,
 ) -> Pretrained:
     """The encoder of a checkpoint, ready to use.
 
@@ -54,11 +55,15 @@ def load(
         device: a device by torch's name, or ``auto``: a GPU if there is one, else the CPU.
         precision: in which the encoder computes; ``auto`` is bfloat16 on GPUs that support it.
         sampling: how frames and people of clips are sampled; None is as in training.
+        onnx: a file that ``tmor_train export`` made of this checkpoint; ONNX Runtime then computes the embeddings, on
+            the CPU, in the file's own precision, several times as fast as torch.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not one of tmor_train.
         tmor_train.backbones.weights.WrongWeightsError: a state dict of another network than UNIK.
         UnusableEncoderError: released weights for unknown joints; give ``sampling`` with their layout.
+        FileNotFoundError, tmor_train.pretrained.export.ExportError: ``onnx`` is missing, damaged, of another
+            checkpoint, or ``device`` is not the CPU.
     """
     path = Path(place)
     where = device_of(device)
@@ -73,7 +78,19 @@ def load(
     else:
         encoder = _trained(path, content, of)
     encoder.network.to(where).eval().requires_grad_(False)
-    return replace(encoder, device=where, precision=precision, sampling=sampling or encoder.sampling)
+    found = replace(encoder, device=where, precision=precision, sampling=sampling or encoder.sampling)
+    return found if onnx is None else _in_onnxruntime(found, Path(onnx))
+
+
+def _in_onnxruntime(encoder: Pretrained, path: Path) -> Pretrained:
+    """The encoder with its network computed by ONNX Runtime; raises what :func:`load` says."""
+    from tmor_train.pretrained.export import ExportError
+    from tmor_train.pretrained.onnx_backbone import OnnxBackbone
+
+    if encoder.device.type != "cpu":
+        raise ExportError(f"{path} is computed on the CPU, not on {encoder.device}; give device cpu")
+    network = OnnxBackbone(path, encoder)
+    return replace(encoder, network=network, onnx={"sha256": network.sha256, "precision": network.precision})
 
 
 def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretrained:

@@ -39,6 +39,37 @@ def test_recognize(
     assert not Path("other.mp4").exists()
 
 
+def test_live(
+    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("colours.py").write_text(PIPELINE)
+    small.film(Path("walk.mp4"), walking(1.5), fps=FPS)
+    words = [
+        "recognize",
+        "walk.mp4",
+        "--live",
+        "--from",
+        str(demo_run),
+        "--pipeline",
+        "colours.py",
+        "--texts",
+        "a b",
+        "c",
+    ]
+    assert main([*words, "--fps", "10", "--output", "walk.jsonl"]) == 0
+    *seen, summary = capsys.readouterr().out.splitlines()
+    assert summary.startswith("15 frames, ")
+    assert " of them dropped, 0 passed over above 10 a second; " in summary
+    assert "from frame to score" in summary
+    moments = [json.loads(line) for line in Path("walk.jsonl").read_text().splitlines()]
+    assert moments[-1]["seconds"] == 1.4
+    (person,) = moments[-1]["people"]
+    assert seen[-1].startswith(f"    1.4 s  person 1  {person['score']:5.2f}  {person['label']}  (")
+    assert main([*words, "--output", "walk.jsonl"]) == 1
+    assert "walk.jsonl already exists" in capsys.readouterr().err
+
+
 def test_classes_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["recognize", "walk.mp4", "--from", "runs/stage2"])

@@ -14,7 +14,7 @@ import tmor_train
 from posecap.files import OutputExistsError
 from tests import ROOT
 from tmor_train.backbones import Backbone
-from tmor_train.data import Sampling
+from tmor_train.data import Clip, MotionSet, Sampling, from_clips
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.pretrained import export as export_module
 from tmor_train.pretrained.encoder import Pretrained
@@ -148,7 +148,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
     def spoilt(part: Path, facts: dict[str, object]) -> None:
         tell(part, facts)
         model = onnx.load(part)
-        weight = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("data_bn.bias"))
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "network.shift")
         weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) + 0.01, weight.name))
         onnx.save(model, part)
 
@@ -156,6 +156,78 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
     with pytest.raises(ExportError, match="onnxruntime differs from torch by"):
         export(encoder(), path, existing="replace")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
+
+
+def moving_clips(number: int) -> MotionSet:
+    """Clips of one person in pixels, each another shape that moves another way."""
+    draw = np.random.default_rng(0)
+    clips = []
+    for key in range(number):
+        body, way = draw.normal(50, 15, (1, 1, 17, 2)), draw.normal(0, 1, (1, 1, 17, 2))
+        xy = body + way * np.arange(16)[None, :, None, None]
+        joints = np.concatenate([xy, np.ones((1, 16, 17, 1))], -1).astype(np.float32)
+        clips.append(Clip(key=str(key), joints_MTJC=joints, layout="unik17", width=100.0, height=100.0))
+    return from_clips(clips)
+
+
+@pytest.mark.parametrize(("precision", "least", "share"), [("float16", 0.999, 0.55), ("int8", 0.95, 0.35)])
+def test_fewer_bits(tmp_path: Path, precision: Any, least: float, share: float) -> None:
+    made, clips = encoder(), moving_clips(24)
+    whole = export(made, tmp_path / "whole.onnx", clips=clips)
+    found = export(made, tmp_path / "less.onnx", precision=precision, clips=clips)
+    assert whole.cosine == pytest.approx(1, abs=1e-5)
+    assert least < found.cosine < 1
+    assert found.path.stat().st_size < share * whole.path.stat().st_size
+    assert check_export(found.path) == found.sha256
+    running = session(found.path)
+    assert running.get_modelmeta().custom_metadata_map["precision"] == precision
+    for clips_at_once in (1, 3):
+        motion = np.zeros((clips_at_once, 2, 16, 17, 1), np.float32)
+        (features,) = running.run(None, {"motion": motion})
+        assert (features.shape, features.dtype) == ((clips_at_once, 256), np.float32)
+    again = export(made, tmp_path / "again.onnx", precision=precision, clips=clips)
+    assert again.path.read_bytes() == found.path.read_bytes()
+
+
+def test_int8_is_of_convolutions_but_those_of_coordinates(tmp_path: Path) -> None:
+    found = export(encoder(), tmp_path / "e.onnx", precision="int8", clips=moving_clips(8))
+    graph = onnx.load(found.path).graph
+    eight_bits = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
+    # In blocks 2 to 10: a and b, d, along time; in two of them those that widen the residuals, too.
+    assert len([node for node in graph.node if node.op_type == "Conv"]) - len(eight_bits) == 3
+    assert len(eight_bits) == 9 * 3 + 2 * 2 + 1
+
+
+def test_an_encoder_that_computes_in_onnxruntime(demo_run: Path, tmp_path: Path) -> None:
+    trained = tmor_train.load(demo_run)
+    found = export(trained, tmp_path / "e.onnx")
+    clips = moving_clips(5)
+    fast = tmor_train.load(demo_run, onnx=found.path)
+    wanted = np.concatenate([vectors for _, vectors in trained.embed_set(clips)])
+    (got,) = (vectors for _, vectors in fast.embed_set(clips))
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    np.testing.assert_allclose(fast.project(got), trained.project(wanted), atol=1e-3)
+    assert fast.facts()["onnx"] == {"sha256": found.sha256, "precision": "float32"}
+    assert "onnx" not in trained.facts()
+    with pytest.raises(ExportError, match="of the checkpoint with the SHA-256"):
+        tmor_train.load(demo_run, of="online", onnx=export(encoder(), tmp_path / "other.onnx").path)
+    with pytest.raises(ExportError, match="for clips of 12 frames and 1 people, the checkpoint for 8 and 1"):
+        tmor_train.load(demo_run, onnx=export(trained, tmp_path / "long.onnx", frames=12).path)
+
+
+def test_int8_needs_clips(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="int8 needs clips"):
+        export(encoder(), tmp_path / "e.onnx", precision="int8")
+    with pytest.raises(ExportError, match="two clips or more"):
+        export(encoder(), tmp_path / "e.onnx", precision="int8", clips=moving_clips(1))
+
+
+def test_too_great_a_loss_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_module, "to_int8", lambda path, inputs: export_module.to_float16(path))
+    monkeypatch.setattr(export_module, "LEAST_COSINE", 1.1)
+    with pytest.raises(ExportError, match=r"embeddings in int8 have a mean cosine of 1\.000 with torch's, below 1\.1"):
+        export(encoder(), tmp_path / "e.onnx", precision="int8", clips=moving_clips(8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_without_onnx_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
