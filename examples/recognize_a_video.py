@@ -5,7 +5,7 @@
     python examples/recognize_a_video.py RUN EXAMPLES video.mp4 --live
 
 RUN is a folder that `tmor_train run` made. EXAMPLES has a folder of videos for each class. With `--live` the video is
-played at its own pace, as a camera would (`0` is the first camera). The command line does the same: `tmor_train recognize`.
+played at its own pace, as a camera would (`0` is the first camera). `tmor_train recognize` does the same.
 """
 
 import argparse
