@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Condition, Thread
 from time import perf_counter, sleep
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,15 +68,17 @@ class Camera:
             ``-`` for a video on the standard input in any container that needs no seeking, or a file. A file is played
             at its own pace.
         fps: frames a second that are kept at most, above 0.
+        late: ``drop`` leaves out frames that nobody took in time; ``wait`` reads a file or a pipe as fast as its frames
+            are taken, each of them, so that what is seen depends on no clock.
 
     ``frames`` counts those that were kept, ``passed_over`` those above ``fps``, and ``dropped`` those of the kept ones
     that nobody took in time.
     """
 
-    def __init__(self, source: str, *, fps: float = FPS) -> None:
+    def __init__(self, source: str, *, fps: float = FPS, late: Literal["drop", "wait"] = "drop") -> None:
         if not fps > 0:
             raise RecognitionError(f"{fps:g} frames a second: give a number above 0")
-        self.source, self.fps = source, fps
+        self.source, self.fps, self.late = source, fps, late
         self.frames = self.passed_over = self.dropped = 0
         self.media = Media(width=2, height=2, fps=fps, codec="", rotation_degrees=0, seconds=None)
         self._waiting: deque[_Frame] = deque()
@@ -85,8 +87,8 @@ class Camera:
         self._state = "opened"  # then "ended", or what went wrong
         self._container: Any = None
 
-    def open(self, *, long_side: int, most: int) -> None:
-        """Begin to read: frames of at most ``long_side`` pixels, of which at most ``most`` wait to be taken.
+    def open(self) -> None:
+        """Open the source, so that ``media`` is known.
 
         Raises:
             RecognitionError: the source cannot be opened, or has no video.
@@ -107,13 +109,18 @@ class Camera:
         stream.thread_type = "NONE"  # threads of the decoder hold frames back
         width, height = stream.codec_context.width, stream.codec_context.height
         self.media = replace(self.media, width=width, height=height, codec=stream.codec_context.name)
+
+    def start(self, *, size: tuple[int, int], most: int) -> None:
+        """Begin to read what :meth:`open` opened, as frames of ``size`` (width, height); at most ``most`` wait to be
+        taken."""
         self._most = most
-        paced = self.source != "-" and not number and "://" not in self.source
-        size = working_size(self.media, long_side)
+        is_file = self.source != "-" and not self.source.isdecimal() and "://" not in self.source
+        paced = is_file and self.late == "drop"
         Thread(target=self._read, args=(size,), kwargs={"paced": paced}, daemon=True).start()
 
     def take(self, until: float) -> list[_Frame]:
-        """Wait for a frame of ``until`` seconds or later, and take all that wait; fewer or none at the end.
+        """Wait for a frame of ``until`` seconds or later, and take all that wait, up to that one where frames are not
+        dropped; fewer or none at the end.
 
         Raises:
             RecognitionError: the source broke off with an error, and every frame before was taken.
@@ -122,8 +129,10 @@ class Camera:
             self._changed.wait_for(
                 lambda: self._state != "opened" or (self._waiting and self._waiting[-1].seconds >= until)
             )
-            taken = list(self._waiting)
-            self._waiting.clear()
+            early = sum(frame.seconds < until for frame in self._waiting)
+            count = len(self._waiting) if self.late == "drop" else min(early + 1, len(self._waiting))
+            taken = [self._waiting.popleft() for _ in range(count)]
+            self._changed.notify_all()
             if not taken and self._state not in ("opened", "ended"):
                 raise RecognitionError(f"{public_uri(self.source)} broke off: {self._state}")
             return taken
@@ -170,6 +179,8 @@ class Camera:
         if self._waiting and frame.seconds <= self._waiting[-1].seconds:
             self.passed_over += 1
             return
+        if self.late == "wait":
+            self._changed.wait_for(lambda: len(self._waiting) < self._most or self._state != "opened")
         self.frames += 1
         self._waiting.append(frame)
         if len(self._waiting) > self._most:
@@ -226,8 +237,11 @@ def watch(recognizer: Recognizer, camera: Camera) -> Generator[Moment, None, Non
     window: deque[tuple[_Frame, Detections]] = deque()
     people = _LivePeople()
     stride, length = recognizer.stride_seconds, recognizer.window_seconds
+    camera.open()
+    width, height = size = working_size(camera.media, long_side)
+    track.detector.detect(np.zeros((1, height, width, 3), np.uint8))  # what is made for the first frame of a size
     # Two strides: one that waits while the one before is worked on.
-    camera.open(long_side=long_side, most=max(2, round(2 * stride * camera.fps)))
+    camera.start(size=size, most=max(2, round(2 * stride * camera.fps)))
     due = stride
     try:
         while taken := camera.take(due):

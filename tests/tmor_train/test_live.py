@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,25 +28,10 @@ def recognizer(demo_run: Path, tmp_path: Path) -> Recognizer:
     )
 
 
-class Patient(Camera):
-    """A camera whose frames wait for as long as it takes, so that what is seen depends on no clock."""
-
-    def open(self, *, long_side: int, most: int) -> None:
-        self._frames_left = self._all_of(long_side)
-
-    def _all_of(self, long_side: int) -> list[Any]:
-        super().open(long_side=long_side, most=10**6)
-        return super().take(1e9)
-
-    def take(self, until: float) -> list[Any]:
-        end = next((n for n, one in enumerate(self._frames_left) if one.seconds >= until), len(self._frames_left))
-        taken, self._frames_left = self._frames_left[: end + 1], self._frames_left[end + 1 :]
-        return taken
-
-
 def test_a_file_at_its_own_pace(tmp_path: Path) -> None:
     camera, began = Camera(str(small.film(tmp_path / "walk.mp4", walking(1), fps=FPS)), fps=5.0), perf_counter()
-    camera.open(long_side=64, most=2)
+    camera.open()
+    camera.start(size=(64, 48), most=2)
     taken = [*camera.take(0.1), *camera.take(1e9)]
     assert perf_counter() - began > 0.7
     assert taken[0].frame_HW3.shape == (48, 64, 3)
@@ -59,7 +43,7 @@ def test_a_file_at_its_own_pace(tmp_path: Path) -> None:
 def test_a_moment_is_as_a_clip_of_its_window(recognizer: Recognizer, tmp_path: Path) -> None:
     both = [frame({"red": (10 + t, 30), "blue": (90, 20 + t % 7)}) for t in range(20)]
     video = small.film(tmp_path / "both.mp4", both, fps=FPS)
-    camera = Patient(str(video), fps=FPS)
+    camera = Camera(str(video), fps=FPS, late="wait")
     moments = list(watch(recognizer, camera))
     assert (camera.frames, camera.dropped, camera.passed_over) == (20, 0, 0)
     assert [moment.seconds for moment in moments] == pytest.approx([0.5, 1.0, 1.5, 1.9], abs=0.11)
