@@ -2,6 +2,7 @@
 
     python benchmarks/recognize.py VIDEOS --from runs/sets_train --new 3 --picture recognition.png
     python benchmarks/recognize.py VIDEOS --from runs/sets_train --export --sets penn_action:train --folder SKELETONS
+    python benchmarks/recognize.py VIDEOS --from runs/sets_train --live
 
 VIDEOS has a folder of videos for each class. ``recognize_people.csv`` says who is in which; those who may be one person
 count as one, and videos that it does not list are left out, as are classes of one person. The default pipeline makes
@@ -10,21 +11,22 @@ windows, with the windows of all other people as examples.
 
 Rows are raw coordinates (those that the first run's encoder takes, flattened), encoders that were never trained, of the
 first run's configuration with several seeds, and runs, each with the mean and with the ridge regressions of several
-strengths. With ``--export`` each run is exported in three precisions, and its rows are of those files: accuracy, mean
-cosine with float32 less the mean, bytes, and milliseconds of one window on one thread, beside torch and beside the
-processor's own rate of products.
+strengths. With ``--export`` each run, and UNIK of its default size with new weights, is exported in three precisions,
+and the rows are of those files: accuracy, mean cosine with float32 less the mean, bytes, and milliseconds of one window
+on one thread, beside torch and beside the processor's own rate of products. With ``--live`` every fifth video is
+recognised live without dropping a frame, with made-up classes: CPU seconds of all threads for a second of it.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import thread_time
+from time import process_time, thread_time
 
 import numpy as np
 import torch
@@ -35,13 +37,17 @@ import tmor_train
 from posecap.builtin import pipeline_path
 from posecap.pipeline import load_pipeline
 from posecap.types import SkeletonClip
-from tmor_train.data import Clip, from_clips
+from tmor_train.backbones import FEATURES
+from tmor_train.data import Clip, Normalise, Sampling, from_clips
 from tmor_train.data.dataset import Floats
 from tmor_train.data_sources import DataConfig, motions_of
 from tmor_train.encoder import EncoderConfig, encoder_of
+from tmor_train.live import Camera, watch
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.pretrained.export import export
-from tmor_train.recognition import RIDGE, STRIDE_SECONDS, WINDOW_SECONDS, Examples
+from tmor_train.pretrained.onnx_backbone import OnnxBackbone
+from tmor_train.recognition import RIDGE, STRIDE_SECONDS, WINDOW_SECONDS, Examples, Recognizer
+from tmor_train.training.config import ViewConfig
 from tmor_train.video_people import SkeletonStages, seen_windows, video_row
 
 PEOPLE = Path(__file__).with_name("recognize_people.csv")
@@ -129,11 +135,24 @@ def never_trained(encoder: Pretrained, seed: int) -> Pretrained:
     """An encoder as UNIK's default with new weights, that takes what ``encoder`` takes."""
     torch.manual_seed(seed)
     network = encoder_of(
-        EncoderConfig(channels=encoder.network.channels),
+        EncoderConfig(channels=2 * len(encoder.views.streams)),
         layout=encoder.sampling.layout,
         persons=encoder.sampling.people,
     )
     return replace(encoder, network=network.eval().requires_grad_(False), heads=None)
+
+
+def with_open_branches(encoder: Pretrained) -> Pretrained:
+    """The encoder with factors of batch norms from 0.5 to 1 and small biases, as training leaves them. New factors of
+    1e-6 close every spatial unit, and biases that are all 0 are one constant in an ONNX file: its convolutions stay in
+    float32."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in encoder.network.named_parameters():
+        if "bn." in name and name.endswith("weight"):
+            tensor.uniform_(0.5, 1.0, generator=generator)
+        elif name.endswith("bias"):
+            tensor.normal_(0, 0.005, generator=generator)
+    return encoder
 
 
 def accuracy_row(name: str, seen: Footage, vectors_ND: Floats) -> list[str]:
@@ -175,12 +194,13 @@ def product_rate() -> float:
     return size**3 / least / 1e6
 
 
-def exported_rows(run: str, seen: Footage, clips: DataConfig) -> None:
-    """Print a row for torch and for each precision of an exported run."""
-    plain, motions = tmor_train.load(run), motions_of(clips)
+def exported_rows(plain: Pretrained, seen: Footage, clips: DataConfig) -> None:
+    """Print a row for torch and for each precision of an exported encoder."""
+    motions = motions_of(clips)
     wanted_ND = plain.embed_clips(seen.windows)
     mean_D = wanted_ND.mean(0)
-    print(f"product of float32 matrices: {product_rate():.0f} GMAC/s on one thread")
+    sampling = plain.sampling
+    print(f"{plain.path}: {sampling.frames} frames of {sampling.layout}, {sampling.people} person")
     print("| computed by | right | cosine | least cosine | MB | ms, least | ms, median |")
     with TemporaryDirectory() as folder:
         for precision in (None, "float32", "float16", "int8"):
@@ -188,7 +208,7 @@ def exported_rows(run: str, seen: Footage, clips: DataConfig) -> None:
             if precision is not None:
                 path = Path(folder) / f"{precision}.onnx"
                 export(plain, path, precision=precision, clips=motions)
-                encoder, size = tmor_train.load(run, onnx=path), path.stat().st_size
+                encoder, size = replace(plain, network=OnnxBackbone(path, plain)), path.stat().st_size
             vectors_ND = encoder.embed_clips(seen.windows)
             less_ND, less_wanted_ND = vectors_ND - mean_D, wanted_ND - mean_D
             lengths_N = np.linalg.norm(less_ND, axis=1) * np.linalg.norm(less_wanted_ND, axis=1)
@@ -204,6 +224,26 @@ def exported_rows(run: str, seen: Footage, clips: DataConfig) -> None:
                 f"{size / 1e6:.1f} | {least:.1f} | {middle:.1f} |",
                 flush=True,
             )
+
+
+def live_rows(encoder: Pretrained, stages: SkeletonStages, videos: Sequence[Path]) -> None:
+    """Print what a second of live recognition takes, for each video and for all."""
+    draw_KD = np.random.default_rng(0).standard_normal((2, FEATURES)).astype(np.float32)
+    classes = Examples.of({"a": draw_KD[:1], "b": draw_KD[1:]}, {})
+    recognizer = Recognizer(encoder=encoder, classes=classes, stages=stages)
+    print("| video | s | moments | CPU s a second | CPU ms a moment: median, most |")
+    footage_seconds = cpu = 0.0
+    for video in videos:
+        times, last = [process_time()], 0.0
+        for moment in watch(recognizer, Camera(str(video), late="wait")):
+            times.append(process_time())
+            last = moment.seconds
+        each_ms = 1000 * np.diff(times)[1:]  # without the first, which loads and prepares
+        footage_seconds, cpu = footage_seconds + last, cpu + float(each_ms.sum()) / 1000
+        rate = each_ms.sum() / 1000 / max(last - STRIDE_SECONDS, 0.1)
+        most = f"{np.median(each_ms):.0f}, {each_ms.max():.0f}"
+        print(f"| {video.name} | {last:.1f} | {len(each_ms)} | {rate:.2f} | {most} |", flush=True)
+    print(f"all: {cpu / (footage_seconds - STRIDE_SECONDS * len(videos)):.2f} CPU seconds a second")
 
 
 def draw(path: Path, seen: Footage, columns: Mapping[str, list[str]]) -> None:
@@ -236,8 +276,10 @@ def main() -> None:
     parser.add_argument("videos", type=Path, help="a folder with a folder of videos for each class")
     parser.add_argument("--from", dest="runs", nargs="+", required=True, metavar="RUN", help="runs, the first as model")
     parser.add_argument("--new", type=int, default=3, metavar="N", help="seeds of encoders that were never trained")
+    parser.add_argument("--screen", choices=("frame", "body"), help="normalisation of the rows without training")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="a picture to write of what was found where")
     parser.add_argument("--export", action="store_true", help="measure exported files of the runs instead")
+    parser.add_argument("--live", action="store_true", help="measure live recognition by the first run instead")
     parser.add_argument("--sets", nargs="+", default=("penn_action:train",), help="what int8 is scaled by")
     parser.add_argument("--folder", default="datasets/skeletons", help="where the sets lie")
     options = parser.parse_args()
@@ -245,15 +287,24 @@ def main() -> None:
     torch.set_num_threads(1)
     with PEOPLE.open() as file:
         people = {row["clip"]: row["person"] for row in csv.DictReader(file)}
+    if options.live:
+        stages = SkeletonStages(load_pipeline(pipeline_path("default", Path.cwd())))
+        live_rows(tmor_train.load(options.runs[0]), stages, [options.videos / name for name in list(people)[::5]])
+        return
     seen = footage(options.videos, people)
     print(f"{len(seen.names)} videos of {len(set(seen.people))} people, {len(seen.windows)} windows")
     if options.export:
-        for run in options.runs:
-            exported_rows(run, seen, DataConfig(sets=tuple(options.sets), folder=options.folder))
+        print(f"product of float32 matrices: {product_rate():.0f} GMAC/s on one thread")
+        loaded = [tmor_train.load(run) for run in options.runs]
+        default = replace(loaded[0], sampling=Sampling(), views=ViewConfig(), path=Path("UNIK, never trained"))
+        for encoder in (*loaded, with_open_branches(never_trained(default, 0))):
+            exported_rows(encoder, seen, DataConfig(sets=tuple(options.sets), folder=options.folder))
         return
     columns: dict[str, list[str]] = {}
     print("| of what | mean | " + " | ".join(f"ridge {ridge:g}" for ridge in RIDGES) + " |")
     first = tmor_train.load(options.runs[0])
+    if options.screen:
+        first = replace(first, sampling=replace(first.sampling, normalise=Normalise(options.screen)))
     columns["raw coordinates"] = accuracy_row("raw coordinates", seen, raw(first, seen.windows))
     for seed in range(options.new):
         vectors_ND = never_trained(first, seed).embed_clips(seen.windows)
