@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
@@ -42,10 +44,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(options, program="posecap", traceback_variable="POSECAP_TRACEBACK", message=_message)
 
 
+_OTHER_PLACE = "get the right to read and write there, or name another place"
+_FREE_SPACE = "free some space, or write to another disk"
+_REMEDIES = {
+    errno.EACCES: _OTHER_PLACE,
+    errno.EPERM: _OTHER_PLACE,
+    errno.EROFS: _OTHER_PLACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.ENOSPC: _FREE_SPACE,
+}
+"""What to do about errors of the system that no bug of posecap causes."""
+
+
 def _message(error: Exception) -> str | None:
     """What to print of an error of posecap or of a missing package; None for all others, which are bugs."""
     if isinstance(error, ModuleNotFoundError):
         return build.missing_package(error)
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _REMEDIES:
+        return f"{os.fspath(error.filename)}: {error.strerror}; {_REMEDIES[error.errno]}"
     return str(error) if type(error).__module__.startswith("posecap.") else None
 
 

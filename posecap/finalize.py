@@ -19,7 +19,7 @@ from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import Manifest, read_manifest
 from posecap.outcomes import LabelStats, StageOrder, StageStats
 from posecap.pipeline import Pipeline
-from posecap.plan import Plan
+from posecap.plan import PLAN_FILE, Plan
 from posecap.plan_store import stored_plan, work_folder
 from posecap.release.card import CARD_FILE, make_card
 from posecap.release.croissant import CROISSANT_FILE, make_croissant
@@ -117,6 +117,12 @@ def read_final_report(location: Location) -> dict[str, Any] | None:
         return None
     sound = isinstance(report, dict) and {"counts", "alarms"} <= report.keys()
     return report if sound and is_listed(location) else None
+
+
+def is_finished(location: Location) -> bool:
+    """Whether nothing is left to build: there is a report, or, of a dataset that no build has left, a list of parts."""
+    storage = open_storage(location)
+    return read_final_report(storage) is not None or (storage.size(PLAN_FILE) is None and is_listed(storage))
 
 
 def missing_descriptions(location: Location) -> list[str]:

@@ -33,7 +33,7 @@ from posecap.shards.paths import ARRAYS, ShardError, part_named, tar_path
 from posecap.shards.serialization import read_array, read_captions, read_facts
 from posecap.shards.where import Where
 from posecap.storage import Location
-from posecap.stream import rank_and_world_size
+from posecap.stream import rank_and_world_size, why_none
 
 _Part = tuple[str, NDArray[np.int64]]
 """Name of a part, and its rows that are read."""
@@ -79,11 +79,11 @@ def webdataset(
     """
     wds = _package("webdataset")
     _check_uneven(uneven)
-    dataset = Dataset(location)
+    dataset, condition = Dataset(location), Where.of(where)
     members = ExtraFields(dataset, extra)
-    parts = members.parts(dataset.parts(split, where=Where.of(where)))
+    parts = members.parts(dataset.parts(split, where=condition))
     if not parts:
-        raise _no_samples(dataset)
+        raise _no_samples(dataset, split, condition)
     rows = {str(part): rows for part, rows in parts}
     pipeline = wds.compat.FluidWrapper(wds.SimpleShardList(list(rows)))
     if seed is not None:
@@ -187,11 +187,11 @@ def huggingface(
     world = rank_and_world_size()[1] if world_size is None else world_size
     if world < 1:
         raise ValueError(f"world_size is {world}; 1 is the least")
-    dataset = Dataset(location)
-    found = ExtraFields(dataset, extra).parts(dataset.parts(split, where=Where.of(where)))
+    dataset, condition = Dataset(location), Where.of(where)
+    found = ExtraFields(dataset, extra).parts(dataset.parts(split, where=condition))
     parts = [(str(part), rows) for part, rows in found]
     if not parts:
-        raise _no_samples(dataset)
+        raise _no_samples(dataset, split, condition)
     shards = [(part,) for part in parts] if world == 1 or uneven == "keep" else _equal_shards(parts, world, uneven)
     # In a tuple, since every list is divided among workers.
     known = {"location": (location, tuple(extra)), "shards": shards}
@@ -275,8 +275,8 @@ def _check_uneven(uneven: str) -> None:
         raise ValueError(f"uneven is {uneven!r}; it can be {' or '.join(map(repr, get_args(Uneven)))}")
 
 
-def _no_samples(dataset: Dataset) -> ShardError:
-    return ShardError(f"{dataset.location} holds no such samples; `posecap inspect --keys` lists all that there are")
+def _no_samples(dataset: Dataset, split: str | None, where: Where | None) -> ShardError:
+    return ShardError(f"{dataset.location} holds no samples{why_none(dataset, split, where)}")
 
 
 def _package(name: str) -> Any:

@@ -33,8 +33,7 @@ from urllib.parse import quote
 
 from posecap.download.retry import RetryAfter, RetryPolicy, retry
 from posecap.files import Written, file_sha256, scratch_folder, unused_path
-from posecap.finalize import read_final_report
-from posecap.plan import PLAN_FILE
+from posecap.finalize import is_finished
 from posecap.release import card, croissant
 from posecap.release.card import CARD_FILE
 from posecap.release.croissant import CROISSANT_FILE
@@ -62,7 +61,7 @@ from posecap.shards.paths import (
     sidecar_path,
     video_path,
 )
-from posecap.shards.sidecar import damaged_files, each_sidecar, encode_document, is_listed, list_of, read_sidecar
+from posecap.shards.sidecar import damaged_files, each_sidecar, encode_document, list_of, read_sidecar
 from posecap.stage import TransientError
 from posecap.storage import LocalStorage, Location, RemoteStorage, Storage, StorageError, is_attempt, open_storage
 from posecap.terminal import count_text
@@ -303,7 +302,7 @@ def _groups(source: Storage, options: PushOptions) -> tuple[bool, list[_Group], 
         PushError: it is not, and is to be refused.
     """
     sizes = {file.name: file.size_bytes for folder in _RELEASED_FOLDERS for file in source.list(folder)}
-    finished = read_final_report(source) is not None or (source.size(PLAN_FILE) is None and is_listed(source))
+    finished = is_finished(source)
     if not finished and options.incomplete == "refuse":
         raise PushError(
             f"{source.location} is not finished: run `posecap build` again, or push the parts that there are with "
@@ -322,7 +321,9 @@ def _groups(source: Storage, options: PushOptions) -> tuple[bool, list[_Group], 
     groups = [group for group in groups if group.part in sound]
     if not groups:
         raise PushError(f"{source.location} has no sound part: nothing is there to push; `posecap status` says why")
-    return finished and not damaged, groups, damaged
+    if finished or damaged:
+        return finished and not damaged, groups, damaged
+    return False, groups, ["parts that are not built yet, card and Croissant: the dataset is not finished"]
 
 
 def _why_refused(source: Storage, damaged: Sequence[str]) -> str:

@@ -135,6 +135,17 @@ class _Groups:
         return int(np.minimum(np.bincount(self.codes[self.codes >= 0]), self.of_each).sum())
 
 
+def why_none(dataset: Dataset, split: str | None, where: Where | None) -> str:
+    """The end of a message about a dataset without samples of the split for which the condition holds."""
+    splits = sorted({part.split for part, _ in dataset.parts()})
+    if not splits:
+        return "; `posecap status` says why"
+    of = "" if split is None else f" of split {split!r}"
+    if where is not None and split in (None, *splits):
+        return f"{of} where {where.text}; `posecap.index` has the values"
+    return f"{of}; its splits are {', '.join(splits)}"
+
+
 def rank_and_world_size() -> tuple[int, int]:
     """This process among those of a job: from torch.distributed if it is initialised, else from the environment's
     ``RANK`` and ``WORLD_SIZE``, else one alone."""
@@ -231,7 +242,7 @@ class ShardStream(IterableDataset[Streamed]):
                 tables = [table.filter(taken) for (_, _, table), taken in zip(found, kept, strict=True)]
                 self._groups = _Groups.of(balance, tables)
         if not self._rows:
-            raise ShardError(f"{self._dataset.location} holds no samples{self._why_none(split, where)}")
+            raise ShardError(f"{self._dataset.location} holds no samples{why_none(self._dataset, split, where)}")
         self._seed, self._shuffle_buffer, self._read, self._uneven = seed, shuffle_buffer, read, uneven
         self._rank_and_world = None if rank is None or world_size is None else (rank, world_size)
         self._fields = tuple(fields)
@@ -337,16 +348,6 @@ class ShardStream(IterableDataset[Streamed]):
         if self._seed is not None:
             np.random.default_rng([self._seed, epoch, 0]).shuffle(order)
         return [parts[number] for number in order]
-
-    def _why_none(self, split: str | None, where: Where | None) -> str:
-        """The end of a message about a dataset without samples for the arguments."""
-        splits = sorted({part.split for part, _ in self._dataset.parts()})
-        if not splits:
-            return "; `posecap status` says why"
-        of = "" if split is None else f" of split {split!r}"
-        if where is not None and split in (None, *splits):
-            return f"{of} where {where.text}; `posecap.index` has the values"
-        return f"{of}; its splits are {', '.join(splits)}"
 
     def _samples(self, sequence: Sequence[_Rows], numbers: Positions) -> Iterator[Streamed]:
         """Samples by their numbers in the epoch, ascending."""

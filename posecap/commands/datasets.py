@@ -650,9 +650,13 @@ def _serve(root: Storage, choice: Choice, port: int) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from posecap.export import export
+    from posecap.finalize import is_finished
 
+    root = only_dataset(options)
+    if not is_finished(root):
+        print(f"posecap: {root.location} is not finished: only the parts that are built are exported", file=sys.stderr)
     clips = export(
-        only_dataset(options),
+        root,
         options.output,
         form=options.format,
         split=options.split,

@@ -51,7 +51,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _push(options: argparse.Namespace) -> int:
     from posecap.push import PushOptions, is_on_hub, push
-    from posecap.shards import is_dataset, not_a_dataset
+    from posecap.shards import ShardError, is_dataset, not_a_dataset
     from posecap.storage import open_storage
 
     of_the_hub = [f"--{name}" for name in ("public", "revision", "message") if getattr(options, name)]
@@ -60,8 +60,7 @@ def _push(options: argparse.Namespace) -> int:
         return USAGE
     source = open_storage(options.dataset)
     if not is_dataset(source):
-        print(f"posecap: {not_a_dataset(source)}", file=sys.stderr)
-        return USAGE
+        raise ShardError(not_a_dataset(source))
     chosen = PushOptions(
         video="leave_out" if options.skeletons_only else "keep",
         existing="replace" if options.replace else "refuse",

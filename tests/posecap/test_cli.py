@@ -1,5 +1,7 @@
 """The command as a whole: help, exit codes, one clear line for an error, and a quick start."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,22 @@ def test_an_unforeseen_error_names_its_type_and_the_way_to_a_traceback(
         main(["remove", str(tmp_path), first.key])
 
 
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EROFS, "name another place"), (errno.ENOSPC, "free some space")])
+def test_an_error_of_the_system_names_file_and_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def fails(root: Path, **settings: object) -> None:
+        raise OSError(number, os.strerror(number), "/mnt/x.json.part")
+
+    built.build(tmp_path)
+    monkeypatch.setattr("posecap.verify.verify", fails)
+    assert main(["verify", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"posecap: /mnt/x.json.part: {os.strerror(number)}; ")
+    assert remedy in said
+    assert said.count("\n") == 1
+
+
 def test_a_missing_package_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +168,6 @@ def test_a_dataset_is_looked_at_without_the_packages_of_a_build(tmp_path: Path) 
         "print(codes)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # Without a plan there is no status, and without a report the repair is not complete.
-    assert done.stdout.splitlines()[-1] == "[0, 0, 1, 3, 0]"
-    assert done.stderr == f"posecap: {tmp_path} has no plan.parquet: run `posecap build`, which makes it\n"
+    # Without a report the repair is not complete.
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 3, 0]"
+    assert done.stderr == ""

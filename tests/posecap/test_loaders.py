@@ -174,8 +174,11 @@ class TestBoth:
         index = posecap.index(root).to_table().to_pylist()
         expected = [row["key"] for row in index if row["M"] == 2]
         assert sorted(keys(loader(root, split=None, where="people == 2"), name)) == sorted(expected)
-        for wrong in ({"where": "people == 9"}, {"split": "test"}):
-            with pytest.raises(ShardError, match="holds no such samples; `posecap inspect --keys` lists"):
+        for wrong, why in (
+            ({"where": "people == 9"}, "of split 'train' where people == 9; `posecap.index` has the values"),
+            ({"split": "tset"}, "of split 'tset'; its splits are .*train"),
+        ):
+            with pytest.raises(ShardError, match=f"holds no samples {why}"):
                 loader(root, **wrong)
 
     def test_words_that_are_none(self, root: Path, loader: Any, name: str) -> None:

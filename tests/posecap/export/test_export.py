@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from posecap.cli import main
 from posecap.export import Clips, clip_path, export
 from posecap.files import OutputExistsError
 from posecap.shards import ShardError
@@ -39,6 +40,16 @@ def test_an_export_that_was_killed_is_begun_anew(tmp_path: Path) -> None:
     assert export(tmp_path / "dataset", tmp_path / "clips", form="fiftyone", where="frames > 5") == 4
     assert not list((tmp_path / "clips").rglob("half.mp4"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clips", "dataset"]
+
+
+def test_an_unfinished_dataset_is_exported_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built.build(tmp_path / "dataset")
+    asked = ["export", str(tmp_path / "dataset"), "--format", "coco", "--output"]
+    assert main([*asked, str(tmp_path / "whole.json")]) == 0
+    assert "not finished" not in capsys.readouterr().err
+    (tmp_path / "dataset" / "plan.parquet").write_bytes(b"of the build")
+    assert main([*asked, str(tmp_path / "some.json")]) == 0
+    assert "is not finished: only the parts that are built are exported" in capsys.readouterr().err
 
 
 def test_nothing_is_left_of_one_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
