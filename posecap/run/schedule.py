@@ -270,7 +270,7 @@ class Schedule:
         if row is None:
             return
         if result is None:
-            self._put_back(task)
+            self._put_back(task, row)
         elif isinstance(result, NodeLost):
             self._return(task, row, done.node)
         elif isinstance(result, WorkerLost):
@@ -335,10 +335,14 @@ class Schedule:
         elif others:
             self._restart(task, row)
         else:
-            self._put_back(task)
+            self._put_back(task, row)
 
-    def _put_back(self, task: Task) -> None:
-        """Run a task again before others of its segment."""
+    def _put_back(self, task: Task, row: _OpenRow) -> None:
+        """Run a task again before others of its segment. A row with a downloaded video starts over: the worker that is
+        gone may have been done with it, alone or in a call with others, and then the file is deleted."""
+        if isinstance(task.item, Video):
+            self._restart(task, row)
+            return
         self._queues[task.segment].appendleft(task)
         self._stored_waiting += isinstance(task.item, StoredRow)
 

@@ -452,6 +452,22 @@ def test_a_row_that_a_sick_node_fails_is_tried_again_where_a_worker_died_on_it()
     assert len(lost) == 1
 
 
+@pytest.mark.parametrize("lost", [None, WorkerLost("worker_died", "the worker process died")])
+def test_a_video_that_a_lost_worker_may_have_deleted_is_fetched_again(lost):
+    class DeletesAndDies(Cluster):
+        """The worker has deleted the row's video, as it does when it is done with a row, before it dies."""
+
+        def result(self, node, task):
+            if task.segment == 0 or task.item.row.row_id != "0-1":
+                return super().result(node, task)
+            first, ran[:] = not ran, [*ran, task.attempt]
+            return lost if first else super().result(node, task)
+
+    ran: list[int] = []
+    assert build_on(DeletesAndDies("only"), *["ok"] * 4)[0] == [KEPT] * 4
+    assert ran == [0, 1]
+
+
 def test_two_nodes_on_which_workers_died_do_not_confirm_what_a_sick_one_says():
     class DieOnce(Cluster):
         """On two nodes the first worker that runs the row dies."""
