@@ -197,7 +197,7 @@ def probed(first_ND: Floats, second_ND: Floats, first: MotionSet, second: Motion
     kept = np.flatnonzero([counts[name] > 1 for name in names.tolist()])
     label_N = np.unique(names[kept], return_inverse=True)[1].astype(np.int64)
     fold_N = folds(label_N)
-    told = []
+    lines = []
     for source, (train_ND, _) in zip(("first", "second"), sides, strict=True):
         for target, (test_ND, _) in zip(("first", "second"), sides, strict=True):
             scores = np.zeros((len(kept), int(label_N.max()) + 1), np.float32)
@@ -206,8 +206,8 @@ def probed(first_ND: Floats, second_ND: Floats, first: MotionSet, second: Motion
                 train = Labelled(train_ND[kept][~held], label_N[~held])
                 linear = fitted(train, LinearConfig(), 1.0, classes=scores.shape[1], seed=0)
                 scores[held] = linear.scores(test_ND[kept][held])
-            told.append(f"{source} to {target} {accuracy(scores, label_N).mean_per_class:.1%}")
-    return f"({len(kept)} clips, {len(set(label_N.tolist()))} labels): " + ", ".join(told)
+            lines.append(f"{source} to {target} {accuracy(scores, label_N).mean_per_class:.1%}")
+    return f"({len(kept)} clips, {len(set(label_N.tolist()))} labels): " + ", ".join(lines)
 
 
 def folds(label_N: Numbers) -> Numbers:

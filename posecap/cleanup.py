@@ -7,7 +7,7 @@ where nothing can be written, too. There are the kinds
   and those that it names once they are old: the rows in them are done again by a build that would have taken them;
 * ``unfinished``: files of parts that were being written, which no reader sees;
 * ``results``: stored results of parts that are neither built nor planned; and of all parts, where the manifest says
-  ``keep_intermediates: none``, or the last build was told so in its place;
+  ``keep_intermediates: none``, or the last build was asked to in its place;
 * ``moved aside``: what ``posecap verify --repair`` moved into the folder ``damaged``, once it is old.
 
 Tars, columns, indexes and sidecars are never removed, also where they belong to no part: ``posecap verify`` names them.

@@ -149,14 +149,16 @@ def write_manifest_path(location: Location, manifest: Manifest, *, keep: KeepInt
 
 
 def read_keep_intermediates(location: Location) -> KeepIntermediates | None:
-    """What of its rows is stored beside a dataset: what its last build was told to, else what its manifest says; None
-    where that cannot be read, as while it is edited.
+    """What of its rows is stored beside a dataset: what its last build was asked to store, else what its manifest says;
+    None where that cannot be read, as while it is edited.
     """
     try:
         record = json.loads((work_folder(location) / _MANIFEST_PATH_FILE).read_text())
-        told = record.get("keep_intermediates")
+        asked = record.get("keep_intermediates")
         return (
-            told if told in get_args(KeepIntermediates) else read_manifest(Path(record["manifest"])).keep_intermediates
+            asked
+            if asked in get_args(KeepIntermediates)
+            else read_manifest(Path(record["manifest"])).keep_intermediates
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None

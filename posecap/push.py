@@ -551,7 +551,7 @@ class _Target(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """See that it takes files of this user, as far as that can be told before anything is read and sent.
+        """See that it takes files of this user, as far as that can be known before anything is read and sent.
 
         Raises:
             PushError: it does not.

@@ -97,11 +97,11 @@ def test_probes_across_datasets_that_differ_fall_apart(estimators: ModuleType, r
     twelve = replace(twelve, clips=clips, classes=("a", "b"))
     features = np.where(labels[:, None] == 0, 1.0, -1.0).astype(np.float32) + np.zeros((12, 4), np.float32)
     features += np.random.default_rng(1).normal(size=features.shape).astype(np.float32) * 0.1
-    told = estimators.probed(features, -features, twelve, twelve)
-    assert told.startswith("(12 clips, 2 labels): ")
-    assert "first to first 100.0%" in told
-    assert "first to second 0.0%" in told
-    assert "second to second 100.0%" in told
+    said = estimators.probed(features, -features, twelve, twelve)
+    assert said.startswith("(12 clips, 2 labels): ")
+    assert "first to first 100.0%" in said
+    assert "first to second 0.0%" in said
+    assert "second to second 100.0%" in said
 
 
 def test_folds_have_of_each_label_as_many(estimators: ModuleType) -> None:

@@ -184,9 +184,9 @@ class TestHub:
             monkeypatch.setenv("HF_TOKEN", token)
         hub.fail = lambda method, path: failure if "/commit/" in path or "/repos/create" in path else None
         assert main(["push", str(dataset), target]) == 1
-        told = capsys.readouterr()
-        assert re.search(message, told.err), told.err
-        assert SECRET not in told.out + told.err
+        said = capsys.readouterr()
+        assert re.search(message, said.err), said.err
+        assert SECRET not in said.out + said.err
         assert not any(hub.files(name) for name in hub.repositories)
 
     def test_a_hub_that_cannot_be_reached(self, dataset: Path, hub: fake_hub.Hub, monkeypatch: Any) -> None:
@@ -502,9 +502,9 @@ class TestCommand:
 
     def test_a_push(self, dataset: Path, hub: fake_hub.Hub, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["push", str(dataset), "me/walkers"]) == 0
-        told = capsys.readouterr()
-        assert '3 parts, 6 clips: posecap.open("hf://datasets/me/walkers")' in told.out
-        assert "made the private repository me/walkers as me" in told.err
+        said = capsys.readouterr()
+        assert '3 parts, 6 clips: posecap.open("hf://datasets/me/walkers")' in said.out
+        assert "made the private repository me/walkers as me" in said.err
 
     def test_exit_codes(self, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         copy = str(tmp_path / "copy")

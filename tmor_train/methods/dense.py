@@ -100,18 +100,7 @@ class DenseTMOR(TMOR):
         anchor, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
         frames_NDT, features_ND = _frames(step, anchor, "online")
         key_frames_NDT, keys_ND = _frames(step, positive, "online" if self.config.keys == "same" else "ema")
-        output: MethodOutput = self(
-            Anchors(
-                features_ND=features_ND,
-                keys_ND=keys_ND,
-                index_N=batch.index_N,
-                video_NDv=batch.video_ND,
-                text_NDt=batch.text_ND,
-                text_id_N=batch.text_id_N,
-                has_video_N=batch.has_video_N,
-            ),
-            step.cluster_of,
-        )
+        output: MethodOutput = self(Anchors.of(batch, features_ND, keys_ND), step.cluster_of)
         terms = {}
         if config.w_frames:
             key_head = self.motion_head if self.key_head is None else self.key_head.module

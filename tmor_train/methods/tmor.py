@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,19 @@ class Anchors:
     text_id_N: Tensor | None = None
     has_video_N: Tensor | None = None
     has_text_N: Tensor | None = None
+
+    @classmethod
+    def of(cls, batch: MotionBatch, features_ND: Tensor, keys_ND: Tensor) -> Self:
+        """The clips of a batch, with the features of its two views."""
+        return cls(
+            features_ND=features_ND,
+            keys_ND=keys_ND,
+            index_N=batch.index_N,
+            video_NDv=batch.video_ND,
+            text_NDt=batch.text_ND,
+            text_id_N=batch.text_id_N,
+            has_video_N=batch.has_video_N,
+        )
 
     def entries(self, keys_ND: Tensor, *, video: int | None, text: int | None) -> Entries:
         """The clips as candidates for each other and for later batches.
@@ -238,16 +252,7 @@ class TMOR(Objective, Method):
         anchor, positive = (step.view(batch, augmentations) for augmentations in (self._anchor, self._positive))
         features_ND = step.features(anchor)
         keys_ND = step.features(positive) if self.config.keys == "same" else step.keys(positive)
-        anchors = Anchors(
-            features_ND=features_ND,
-            keys_ND=keys_ND,
-            index_N=batch.index_N,
-            video_NDv=batch.video_ND,
-            text_NDt=batch.text_ND,
-            text_id_N=batch.text_id_N,
-            has_video_N=batch.has_video_N,
-        )
-        output: MethodOutput = self(anchors, step.cluster_of)
+        output: MethodOutput = self(Anchors.of(batch, features_ND, keys_ND), step.cluster_of)
         return output
 
 

@@ -1,4 +1,4 @@
-"""A store that fails when it is told to, and a dataset's place in it."""
+"""A store that fails on demand, and a dataset's place in it."""
 
 from __future__ import annotations
 
