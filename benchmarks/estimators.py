@@ -33,13 +33,12 @@ from measuring import parser_of
 
 import posecap
 import tmor_train
-from posecap.joints import LAYOUTS
+from posecap.joints import JOINT_KINDS, LAYOUTS, joint_kind
 from posecap.types import Sample
-from tmor_train.body_parts import JOINT_KINDS, joint_kind
 from tmor_train.data import MotionSet, read_shards
 from tmor_train.data.dataset import Floats, Numbers
-from tmor_train.evaluation.clips.classifier import Labelled, fitted
 from tmor_train.evaluation.clips.config import LinearConfig
+from tmor_train.evaluation.clips.linear_probe import Labelled, fitted
 from tmor_train.metrics.accuracy import accuracy
 
 FAR = 0.5

@@ -44,8 +44,7 @@ from tmor_train.data_sources import DataConfig, motions_of
 from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.live import Camera, watch
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.pretrained.export import export
-from tmor_train.pretrained.onnx_backbone import OnnxBackbone
+from tmor_train.pretrained.export import OnnxBackbone, export
 from tmor_train.recognition import RIDGE, STRIDE_SECONDS, WINDOW_SECONDS, Examples, Recognizer
 from tmor_train.training.config import ViewConfig
 from tmor_train.video_people import SkeletonStages, seen_windows, video_row

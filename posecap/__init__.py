@@ -5,10 +5,13 @@ sample by its key; ``posecap.webdataset`` and ``posecap.huggingface`` hand sampl
 use, so that ``import posecap`` stays light.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     from posecap.loaders import huggingface, webdataset
     from posecap.storage import cached
     from posecap.stream import Balance, collate
@@ -42,6 +45,26 @@ _READERS = {
     "read": "stream.read_sample",
     "webdataset": "loaders.webdataset",
 }
+
+
+class FormerNames:
+    """Finds modules of a package by former names, which are in ``MODULES`` of the package's own module ``legacy``.
+    Python asks it last, for modules of which there is no file; ``legacy`` is imported then, and no earlier.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        """As the import system calls it."""
+        if not fullname.startswith(f"{self._package}."):
+            return None
+        from posecap.legacy import moved_module
+
+        return moved_module(fullname, import_module(f"{self._package}.legacy").MODULES)
+
+
+sys.meta_path.append(FormerNames("posecap"))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Joint layouts: names, bones, left/right pairs, mirrors, and the exact maps between layouts.
+"""Joint layouts: names, bones, left/right pairs, mirrors, parts of the body, and the exact maps between layouts.
 
 Joints are float32 (x, y, score): x and y in pixels of the source video, continuous, the image's left edge
 at 0 and its right edge at its width; score in [0, 1]. A joint that was not seen is (0, 0, 0), and "missing"
@@ -8,10 +8,15 @@ Orders: ``coco17`` as in COCO keypoints; ``unik17`` as UNIK expands the 13 joint
 VideoPose3D and MotionBERT; ``openpose18`` as OpenPose writes its COCO model; ``ntu25`` as Kinect v2 and NTU RGB+D
 (bones as in 2s-AGCN); ``penn13`` as in Penn Action; ``halpe26`` as in Halpe-FullBody and RTMPose's body-26 models:
 the joints of ``coco17``, then top of the head, neck, middle of the hips, toes and heels.
+
+The four parts of the body, head, arms, hips and legs, are those of PURLS (Zhu et al., CVPR 2024), STAR (Chen et al.,
+ACM MM 2024) and Skeleton-Cache (Zhu et al., NeurIPS 2025). Here every joint is in one of them, shoulders in the arms,
+the trunk in the hips; theirs share joints at the borders.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,7 +201,12 @@ _MAPS: dict[str, tuple[str, ...]] = {  # target layouts by source layout, as :fu
 }
 
 
-def _known(name: str) -> Layout:
+def layout_named(name: str) -> Layout:
+    """The layout of that name in :data:`LAYOUTS`.
+
+    Raises:
+        LayoutError: there is none.
+    """
     if name not in LAYOUTS:
         raise LayoutError(f"unknown layout {name!r}; known: {', '.join(LAYOUTS)}")
     return LAYOUTS[name]
@@ -214,7 +224,7 @@ def flip_order(layout: str) -> tuple[int, ...]:
     Raises:
         LayoutError: unknown layout.
     """
-    order = list(range(len(_known(layout).names)))
+    order = list(range(len(layout_named(layout).names)))
     for left, right in LAYOUTS[layout].pairs:
         order[left], order[right] = right, left
     return tuple(order)
@@ -230,7 +240,7 @@ def flip(joints: NDArray[np.float32], *, layout: str, width: float) -> NDArray[n
     Raises:
         LayoutError: unknown layout, or another number of joints.
     """
-    mirrored = _checked(joints, _known(layout))[..., list(flip_order(layout)), :].copy()
+    mirrored = _checked(joints, layout_named(layout))[..., list(flip_order(layout)), :].copy()
     mirrored[..., 0] = width - mirrored[..., 0]
     mirrored[mirrored[..., 2] <= 0] = 0
     return mirrored
@@ -264,7 +274,7 @@ def convert(joints: NDArray[np.float32], *, source: str, target: str) -> NDArray
     Raises:
         LayoutError: unknown layout, another number of joints, or no exact map between the two.
     """
-    have, want = _known(source), _known(target)
+    have, want = layout_named(source), layout_named(target)
     _checked(joints, have)
     if source != target and target not in _MAPS[source]:
         raise LayoutError(
@@ -292,3 +302,59 @@ def _parts(source: Layout, target: Layout) -> tuple[list[int], ...]:
     index_of = {joint: index for index, joint in enumerate(source.names)}
     index_of["face"] = source.names.index(_FACE[source.name])
     return tuple([index_of[part] for part in recipes.get(joint, (joint,))] for joint in target.names)
+
+
+JOINT_KINDS = ("head", "trunk", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+"""What a joint is, left or right: hands count as wrists, feet as ankles, and all between the shoulders and the hips as
+the trunk."""
+
+BODY_PARTS = ("head", "arms", "hips", "legs")
+"""The four parts, in the order of everything that has one of each."""
+
+_PART: Mapping[str, str] = {
+    "head": "head",
+    "trunk": "hips",
+    "shoulder": "arms",
+    "elbow": "arms",
+    "wrist": "arms",
+    "hip": "hips",
+    "knee": "legs",
+    "ankle": "legs",
+}
+# Words in the names of a kind's joints, the trunk before the shoulders for the sake of ntu25's spine_shoulder, which is
+# the top of the spine.
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "trunk": ("spine", "chest", "thorax", "neck", "pelvis"),
+    "head": ("nose", "eye", "ear", "head", "mouth"),
+    "shoulder": ("shoulder",),
+    "elbow": ("elbow",),
+    "wrist": ("wrist", "hand", "thumb"),
+    "hip": ("hip",),
+    "knee": ("knee",),
+    "ankle": ("ankle", "foot", "toe", "heel"),
+}
+
+
+def joint_kind(joint: str) -> str:
+    """Which of :data:`JOINT_KINDS` a joint is, by its name in :data:`posecap.joints.LAYOUTS`.
+
+    Raises:
+        LayoutError: its name has no word of any.
+    """
+    for kind, words in _WORDS.items():
+        if any(word in joint for word in words):
+            return kind
+    raise LayoutError(f"joint {joint!r} is none of {', '.join(JOINT_KINDS)}; add its name in posecap/joints.py")
+
+
+def body_parts(layout: str) -> tuple[tuple[int, ...], ...]:
+    """The joints of each of :data:`BODY_PARTS`, by their index in the layout of that name; each joint is in one part.
+
+    Raises:
+        LayoutError: there is no such layout, or a joint is of no kind, or a part has no joint.
+    """
+    parts = [_PART[joint_kind(name)] for name in layout_named(layout).names]
+    found = tuple(tuple(at for at, part in enumerate(parts) if part == wanted) for wanted in BODY_PARTS)
+    if not all(found):
+        raise LayoutError(f"layout {layout!r} has no joint for one of {', '.join(BODY_PARTS)}")
+    return found

@@ -7,6 +7,7 @@ Everything that was renamed since 0.1.0 is in the tables, one line each. Old nam
   are taken over the names of 0.1, so that a new name changes none.
 * :func:`translated` replaces the old names in the syntax tree of a pipeline file, with a hint for each.
 * :func:`pipeline_file` gives the file that replaced a pipeline file which no longer exists.
+* :func:`moved_module` lets programs import a module by its former name (:class:`posecap.FormerNames`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ import copy
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from posecap.builtin import pipelines
@@ -62,7 +67,7 @@ MODULES: Mapping[str, str] = {
     "posecap.stages.split": "posecap.stages.decode",
     "posecap.stages.track": "posecap.stages.pose",
 }
-"""Modules that a pipeline file may import: former name → present name, as in all tables below."""
+"""Modules that a pipeline file or a program may import: former name → present name, as in all tables below."""
 
 PIPELINES: Mapping[str, str] = {"demo.py": "default.py"}
 """Pipeline files, which manifests name."""
@@ -183,6 +188,30 @@ class Hint:
 
     def __str__(self) -> str:
         return f"{self.old} is {self.new} now"
+
+
+def moved_module(name: str, moved: Mapping[str, str] = MODULES) -> ModuleSpec | None:
+    """How to import a module by its former name, with a :class:`FutureWarning`: it is that of today. None for a name
+    that is not in ``moved``. Python does not ask for modules of packages that are gone or are mere modules now."""
+    new = moved.get(name)
+    if new is None:
+        return None
+    warnings.warn(f"{name} is {new} now: import that", FutureWarning, stacklevel=3)
+    return ModuleSpec(name, _Present(new))
+
+
+class _Present(Loader):
+    """Loads the module ``name`` of today, under whatever name it was asked for."""
+
+    def __init__(self, name: str) -> None:
+        self._module = import_module(name)
+        self._spec = self._module.__spec__
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec  # in place of that of the former name; its program has run already
 
 
 def hint(word: Hint, file: Path) -> None:

@@ -4,13 +4,18 @@
 ``tmor_train.recognizer(checkpoint, texts=…)`` finds actions in videos; see :mod:`tmor_train.recognition`.
 """
 
+import sys
 from typing import TYPE_CHECKING
+
+from posecap import FormerNames
 
 if TYPE_CHECKING:
     from tmor_train.pretrained.loading import load
     from tmor_train.recognition import recognizer
 
 __version__ = "0.1.0"
+
+sys.meta_path.append(FormerNames("tmor_train"))
 
 
 def __getattr__(name: str) -> object:

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecap.joints import layout_named
 from tmor_train.backbones import FEATURES, Backbone, People
 from tmor_train.backbones.agcn import AGCN
-from tmor_train.backbones.graph import layout_named
 from tmor_train.backbones.stgcn import STGCN
 from tmor_train.backbones.unik import UNIK
 from tmor_train.data.dataset import Floats

@@ -7,6 +7,29 @@ from collections.abc import Mapping
 from typing import Any
 
 # Each mapping is from a former word to that of today.
+MODULES: Mapping[str, str] = {
+    "tmor_train.backbones.graph": "tmor_train.backbones.layers",
+    "tmor_train.backbones.weights": "tmor_train.backbones.unik",
+    "tmor_train.body_parts": "posecap.joints",
+    "tmor_train.data.datasets.part_descriptions": "tmor_train.data.datasets.action_descriptions",
+    "tmor_train.detection_heads": "tmor_train.evaluation.detection.heads",
+    "tmor_train.evaluation.clips.classifier": "tmor_train.evaluation.clips.linear_probe",
+    "tmor_train.evaluation.detection.runner": "tmor_train.evaluation.detection.detect",
+    "tmor_train.evaluation.detection.windows": "tmor_train.evaluation.detection.detector",
+    "tmor_train.evaluation.part_pooling": "tmor_train.evaluation.rescoring",
+    "tmor_train.evaluation.skeleton_cache": "tmor_train.evaluation.rescoring",
+    "tmor_train.evaluation.text_contrast": "tmor_train.evaluation.rescoring",
+    "tmor_train.losses.decorrelation": "tmor_train.losses.frames",
+    "tmor_train.losses.frame_contrast": "tmor_train.losses.frames",
+    "tmor_train.losses.frame_text": "tmor_train.losses.frames",
+    "tmor_train.methods.parts": "tmor_train.methods.base",
+    "tmor_train.pretrained.onnx_backbone": "tmor_train.pretrained.export",
+    "tmor_train.pretrained.quantization": "tmor_train.pretrained.export",
+    "tmor_train.report.section": "tmor_train.report.charts",
+    "tmor_train.tables.jobs": "tmor_train.tables.run",
+}
+"""Modules that programs may import by their former names (:class:`posecap.FormerNames`)."""
+
 _ENCODERS = {"averaged": "ema", "live": "online"}
 
 RESULT_FORMAT = "tmor_train.result/1"

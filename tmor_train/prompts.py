@@ -15,8 +15,7 @@ from typing import Literal
 
 from tmor_train.benchmarks import smarthome
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.action_descriptions import MOVEMENTS
-from tmor_train.data.datasets.part_descriptions import PART_SENTENCES
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 
 PromptSet = Literal["plain", "person", "templates", "movement", "body_parts"]
@@ -46,7 +45,7 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
     "body_parts": ("{}",),
 }
 """The templates of each set; ``{}`` is the class in words, in ``movement`` the description of how the body moves, in
-``body_parts`` that and what each of :data:`tmor_train.body_parts.BODY_PARTS` does."""
+``body_parts`` that and what each of :data:`posecap.joints.BODY_PARTS` does."""
 
 DESCRIBED: tuple[PromptSet, ...] = ("movement", "body_parts")
 """The sets that describe movements, which are known of some classes alone."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from posecap.joints import LAYOUTS, Layout, LayoutError
+from posecap.joints import Layout, LayoutError, layout_named
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -98,9 +98,7 @@ def draw_skeletons(
         LayoutError: unknown layout, or another number of joints.
         PillowMissingError: see :func:`pillow`.
     """
-    bones = LAYOUTS.get(layout)
-    if bones is None:
-        raise LayoutError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
+    bones = layout_named(layout)
     if joints_MJ3.ndim != 3 or joints_MJ3.shape[1:] != (len(bones.names), 3):
         raise LayoutError(f"layout {layout!r} needs joints (M, {len(bones.names)}, 3), got {joints_MJ3.shape}")
     drawn: Image.Image = image.convert("RGB")

@@ -10,11 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from posecap.joints import LAYOUTS
+from posecap.joints import JOINT_KINDS, LAYOUTS, joint_kind
 from posecap.types import PartName, Sample
 from tests import ROOT, built
 from tests.programs import program
-from tmor_train.body_parts import JOINT_KINDS, joint_kind
 from tmor_train.data import read_shards
 
 FRAMES, SIGMA, KEPT = 200, 0.1, 0.8

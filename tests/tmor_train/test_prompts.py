@@ -2,11 +2,10 @@
 
 import pytest
 
+from posecap.joints import BODY_PARTS
 from tmor_train.benchmarks import smarthome, uav_human
-from tmor_train.body_parts import BODY_PARTS
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.action_descriptions import MOVEMENTS
-from tmor_train.data.datasets.part_descriptions import PART_SENTENCES
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 from tmor_train.prompts import PROMPTS, all_prompts, class_texts, prompts
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from posecap.joints import layout_named
 from tmor_train.backbones import People
-from tmor_train.backbones.graph import layout_named, partitions_by_direction
-from tmor_train.backbones.layers import BlockBackbone, SpatialUnit
+from tmor_train.backbones.layers import BlockBackbone, SpatialUnit, partitions_by_direction
 
 
 class AgcnSpatialUnit(SpatialUnit):

@@ -1,10 +1,10 @@
 """Layers of the backbones: the convolution along time of all three, and what UNIK and AGCN share besides, temporal
-units, spatial units whose heads are computed together, and blocks of both.
+units, spatial units whose heads are computed together, and blocks of both. Also the graphs of ST-GCN and AGCN.
 
 Tensors between layers are float (N, C, T, V): N clips times persons, channels, frames, joints. ``wide_in`` and
-``wide_out`` are the channels C that a layer takes and C' that it gives. In memory the channels
-are last: a 1x1 convolution is then one matrix product, the results of the heads lie next to each other without a copy,
-and convolutions on CPU and GPU use their fast implementations.
+``wide_out`` are the channels C that a layer takes and C' that it gives. In memory the channels are
+last: a 1x1 convolution is then one matrix product, the results of the heads lie next to each other without a copy, and
+convolutions on CPU and GPU use their fast implementations.
 
 The convolution along time is two thirds of the multiplications of every backbone. On a CPU it is computed by discrete
 Fourier transforms, which need far fewer of them.
@@ -18,6 +18,10 @@ period of L = T + 4 frames (T + 5 where T is odd), at which the ends of the clip
 
 With a stride only every stride-th row of B is computed. Instead of 9 products of channels per frame there are about 1.6
 at T = 64, and the transforms. The result is the same, with rounding errors no larger than those of the plain sum.
+
+Skeleton graphs are the matrices that ST-GCN and AGCN multiply joints with, made of the layouts of posecap. They are (3,
+V, V) float32, from a joint (row) to a joint (column). Columns sum to 1: over all three parts in ST-GCN's, in each part
+(or to 0 where it has no links) in AGCN's.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecap.joints import Layout
 from tmor_train.backbones import Backbone, People
 
 WIDTHS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
@@ -302,3 +307,52 @@ def _three(real: Tensor, imaginary: Tensor, inner: slice) -> Tensor:
     """The rows of a transform for Gauss's three products: real parts, imaginary parts and sums, the latter two of the
     ``inner`` frequencies, since those of the others are real."""
     return torch.cat([real, imaginary[inner], (real + imaginary)[inner]])
+
+
+_CENTRES = {"unik17": "neck", "h36m17": "thorax", "halpe26": "neck"}
+"""The centre where it is not the root of the layout's bones: the joint between the shoulders, as in ``ntu25``."""
+
+
+def centre(layout: Layout) -> int:
+    """The joint that "inward" points to: between the shoulders where the layout has such a joint, else its root.
+
+    ``ntu25``: spine_shoulder and ``openpose18``: neck, as in ST-GCN; ``coco17`` and ``penn13``: nose and head;
+    ``unik17`` and ``halpe26``: neck; ``h36m17``: thorax.
+    """
+    return layout.names.index(_CENTRES[layout.name]) if layout.name in _CENTRES else layout.root
+
+
+def partitions_by_distance(layout: Layout) -> Tensor:
+    """ST-GCN's "spatial" strategy: a joint itself, its neighbours farther from the centre, and those nearer.
+
+    The three add up to the adjacency with self-links, each column divided by its sum.
+    """
+    inward, itself = _inward(layout), torch.eye(len(layout.names))
+    # A column takes from its rows. Its children are farther from the centre, its parent is nearer.
+    parts = torch.stack([itself, inward.T, inward])
+    return parts / parts.sum((0, 1))
+
+
+def partitions_by_direction(layout: Layout) -> Tensor:
+    """2s-AGCN's: self-links, links to the centre and links from it, each column of each divided by its sum."""
+    inward, itself = _inward(layout), torch.eye(len(layout.names))
+    parts = torch.stack([itself, inward, inward.T])
+    return parts / parts.sum(1, keepdim=True).clamp(min=1)
+
+
+def _inward(layout: Layout) -> Tensor:
+    """1 at (parent, child) of every bone, the parent being the end nearer to the centre. The bones of every layout are
+    a tree, so that each joint is reached once, in whatever order."""
+    links: dict[int, set[int]] = {joint: set() for joint in range(len(layout.names))}
+    for one, other in layout.bones:
+        links[one].add(other)
+        links[other].add(one)
+    matrix = torch.zeros(len(layout.names), len(layout.names))
+    edge, reached = [centre(layout)], {centre(layout)}
+    while edge:
+        parent = edge.pop()
+        for child in links[parent] - reached:
+            matrix[parent, child] = 1
+            reached.add(child)
+            edge.append(child)
+    return matrix

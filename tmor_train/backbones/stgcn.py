@@ -12,9 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecap.joints import layout_named
 from tmor_train.backbones import FEATURES, Backbone, People
-from tmor_train.backbones.graph import layout_named, partitions_by_distance
-from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS, TemporalConvolution
+from tmor_train.backbones.layers import (
+    STRIDED,
+    TEMPORAL_KERNEL,
+    WIDTHS,
+    TemporalConvolution,
+    partitions_by_distance,
+)
 
 QUARTER_WIDTHS = (16, 16, 16, 16, 32, 32, 32, 64, 64, 256)
 """Output channels of the ten blocks in CrosSCLR and AimCLR, for direct use of the model: recipes have no option for

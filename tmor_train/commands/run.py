@@ -1,4 +1,5 @@
-"""``tmor_train run``, ``resume``, ``list`` and ``show``: recipes, and runs made by them."""
+"""``tmor_train run``, ``resume``, ``list``, ``show``, ``bench`` and ``report``: recipes, the benchmarks that they
+measure, runs made by them, and a page of their results."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from posecap.terminal import COMPLETE, Commands, FormerFlag, command
 
 if TYPE_CHECKING:
+    from tmor_train.benchmarks import Benchmark
     from tmor_train.training.ray_train import RayJob
 
 _EXAMPLES = """\
@@ -28,11 +30,21 @@ evaluate an encoder, and one that was never trained:
 
 An evaluation prints every figure and keeps it: result.json and scores.npz in the run's folder.
 """
+_REPORT_NOTES = """\
+The page has the paper's tables with what was measured, every result, figures by class, confusion matrices, recordings
+with true and predicted actions, maps of embeddings and training curves: all that lies in DIR and below it. It is one
+file that loads nothing, to be opened in a browser or sent.
+
+examples:
+  tmor_train report runs
+  tmor_train report runs --embeddings penn.parquet --output results.html
+"""
 _TABLE = "table.md"  # of tmor_train.tables.run, which would import torch here
+_MOST_SHOWN = 20  # missing files of a protocol; some benchmarks have a thousand
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``run``, ``resume``, ``list`` and ``show``."""
+    """Add ``run``, ``resume``, ``list``, ``show``, ``bench`` and ``report``."""
     parser = command(commands, "run", _run, about="train or evaluate by a recipe", more=_EXAMPLES)
     _add_recipe(parser)
     parser.add_argument(
@@ -47,6 +59,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     show = command(commands, "show", _show, about="print every field of a recipe, as --set takes it")
     _add_recipe(show)
     show.add_argument("--json", action="store_true", help="as a run's config.json has it")
+    _add_benchmarks(commands)
+    parser = command(
+        commands, "report", _report, about="write one HTML page of all results below a folder", more=_REPORT_NOTES
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or one with several runs")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="the page (default: DIR/report.html)")
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="embeddings of `tmor_train embed` to draw, beside those below DIR",
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -108,6 +134,71 @@ def _show(options: argparse.Namespace) -> int:
     else:
         for path, value in described(config):
             print(f"{path}={value}")
+    return COMPLETE
+
+
+def _add_benchmarks(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``bench`` with its actions."""
+    bench = commands.add_parser("bench", help="list the benchmarks and their missing files")
+    actions = bench.add_subparsers(metavar="ACTION", required=True)
+    listed = command(actions, "list", _list_benchmarks, about="a line for each benchmark")
+    listed.add_argument("--data-root", type=Path, metavar="DIR", help="look for files in DIR/NAME")
+    shown = command(actions, "show", _show_benchmark, about="one benchmark and its missing files")
+    shown.add_argument("name")
+    shown.add_argument("--data", type=Path, metavar="DIR", help="its folder (default: one of its name)")
+
+
+def _list_benchmarks(options: argparse.Namespace) -> int:
+    """Print a line for each benchmark, with its files if a folder is given."""
+    from tmor_train.benchmarks import BENCHMARKS
+
+    print(f"{'name':14}{'task':8}{'protocols':32}{'clips':>7}{'classes':>9}  {'files':11}about")
+    for name, benchmark in BENCHMARKS.items():
+        state, lines = ("-", []) if options.data_root is None else _files(benchmark, options.data_root / name)
+        clips, classes = benchmark.clips or "any", benchmark.classes or "any"
+        protocols = " ".join(benchmark.protocols)
+        print(f"{name:14}{benchmark.task:8}{protocols:32}{clips:>7}{classes:>9}  {state:11}{benchmark.about}")
+        for line in lines:
+            print(f"    {line}")
+    return COMPLETE
+
+
+def _files(benchmark: Benchmark, folder: Path) -> tuple[str, list[str]]:
+    """The state of a benchmark's files in one word or two (``there``, ``2 missing``, ``damaged``), and a line on each
+    of the first two that are missing, or on the damaged one."""
+    from tmor_train.data.datasets.files import DamagedFileError
+
+    try:
+        lacking = [entry for protocol in benchmark.protocols for entry in benchmark.missing(folder, protocol)]
+    except DamagedFileError as error:
+        return "damaged", [str(error)]
+    missing = list(dict.fromkeys(map(str, lacking)))
+    return (f"{len(missing)} missing" if missing else "there"), missing[:2]
+
+
+def _show_benchmark(options: argparse.Namespace) -> int:
+    """Print one benchmark and its missing files."""
+    from tmor_train.benchmarks import benchmark
+
+    chosen = benchmark(options.name)
+    print(f"{chosen.name}: {chosen.about}\ntask: {chosen.task}\nprimary metric: {chosen.primary_metric}")
+    for protocol in chosen.protocols:
+        print(f"protocol {protocol}")
+        missing = chosen.missing(options.data or Path(chosen.name), protocol)
+        for entry in missing[:_MOST_SHOWN]:
+            print(f"  {entry}")
+        if len(missing) > _MOST_SHOWN:
+            print(f"  … and {len(missing) - _MOST_SHOWN} more are missing")
+    return COMPLETE
+
+
+def _report(options: argparse.Namespace) -> int:
+    """Write the page; returns the exit code."""
+    from tmor_train.report.page import report
+
+    output = options.output or options.folder / "report.html"
+    results = report(options.folder, output, embeddings=tuple(options.embeddings))
+    print(f"{output}: {results} results")
     return COMPLETE
 
 

@@ -19,8 +19,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from posecap.joints import LAYOUTS, flip_order
-from tmor_train.body_parts import JOINT_KINDS, joint_kind
+from posecap.joints import JOINT_KINDS, LAYOUTS, flip_order, joint_kind
 from tmor_train.configuration import Checked, ranged
 from tmor_train.data.batch import MotionBatch, body_centre
 
@@ -428,7 +427,7 @@ class EstimatorError(Checked):
     """Errs as an estimator of joints in pictures does, with a ``probability`` of 0 to 1 per clip: every seen joint is
     off by noise that lasts a while, and some joints are elsewhere for a stretch.
 
-    ``errors`` are standard deviations, 0 to 1, for each of :data:`~tmor_train.body_parts.JOINT_KINDS`, in body radii
+    ``errors`` are standard deviations, 0 to 1, for each of :data:`~posecap.joints.JOINT_KINDS`, in body radii
     (the mean distance of a person's joints from their middle); ``amount``, 0 to 10, multiplies them all. ``memory`` is
     the share of a clip, from 0.001 to 10, after which an error has lost all but 1/e of itself. For a stretch of up to
     ``longest`` (a share of the clip, 0 to 1) a joint is ``far`` radii (0 to 10) away in a random direction; each joint

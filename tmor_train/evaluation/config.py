@@ -242,7 +242,7 @@ Rescoring = Literal[RescoringByVectors, "skeleton_cache"]
 each class stand beside its text. ``cache``: centred, and clips come one after the other; confident ones are kept and
 compared with later ones (after Karmanov et al., "Efficient test-time adaptation of vision-language models", CVPR
 2024). ``skeleton_cache``: the same with features of the whole clip, of body parts and of thirds of time
-(:mod:`tmor_train.evaluation.skeleton_cache`)."""
+(:mod:`tmor_train.evaluation.rescoring`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,7 +310,7 @@ class ZeroShotConfig:
 
     Where ``text_neighbours`` is above 0, motion alone is compared with texts from which ``text_contrast`` times the
     mean of that many classes nearest to each was taken off
-    (:func:`tmor_train.evaluation.text_contrast.contrasted`).
+    (:func:`tmor_train.evaluation.rescoring.contrasted`).
 
     Raises:
         ValueError: ``prompts`` is empty, a number is out of its range, or ``part_pooling`` is ``on`` without the

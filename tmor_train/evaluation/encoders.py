@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from posecap.duplicates import keys_near
+from posecap.joints import body_parts
 from posecap.leakage import MOST_COMPARED
 from posecap.shards import Dataset, ShardError
 from posecap.storage import StorageError
 from tmor_train.backbones import FEATURES
 from tmor_train.backbones.unik import UNIK
 from tmor_train.benchmarks import Recordings
-from tmor_train.body_parts import body_parts
 from tmor_train.configuration import from_json
 from tmor_train.data import Batching, Loader, LoaderState, MotionBatch, MotionSet, Sampling
 from tmor_train.data.augment import Augmentation, Flip
@@ -162,7 +162,7 @@ def features_of(
 
 def local_features_of(encoder: Pretrained, motions: MotionSet, tta: TTAConfig, *, spans: int, workers: int) -> Floats:
     """Features of regions of all clips before the projection, the mean over crops and mirror images: (N, 1 + 4 +
-    ``spans``, 256) float32, of the whole clip, of each of :data:`tmor_train.body_parts.BODY_PARTS`, and of ``spans``
+    ``spans``, 256) float32, of the whole clip, of each of :data:`posecap.joints.BODY_PARTS`, and of ``spans``
     equal shares of time.
 
     Raises:

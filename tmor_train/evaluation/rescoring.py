@@ -1,9 +1,11 @@
-"""Scores of zero-shot recognition, corrected by what the measured clips show, without a label of any of them.
+"""Scores of zero-shot recognition beyond plain cosines: classes' texts that know their neighbours, sentences on parts
+of the body, and scores that the measured clips correct, without a label of any of them.
 
 Vectors of motion and of text lie in two narrow cones of their common space (Liang et al., "Mind the gap", NeurIPS
-2022), and some texts are near to all clips (hubs: Radovanović et al., JMLR 2010). Every way here reads the measured
-clips together, or one after the other (:data:`tmor_train.evaluation.config.Rescoring` says where each is from), so its
-figures stand beside those of plain cosines and never in their place.
+2022), and some texts are near to all clips (hubs: Radovanović et al., JMLR 2010). :func:`rescored` and
+:func:`skeleton_cache` read the measured clips together, or one after the other
+(:data:`tmor_train.evaluation.config.Rescoring` says where each way is from), so their figures stand beside those of
+plain cosines and never in their place.
 """
 
 from __future__ import annotations
@@ -119,3 +121,83 @@ _WAYS: Mapping[RescoringByVectors, Callable[[Floats, Floats, RescoringConfig, in
     "cache": _cache,
 }
 """What follows centring."""
+
+
+SPANS = 3
+"""Shares of time that have a feature of their own: begin, middle and end, as in PURLS and Skeleton-Cache."""
+
+
+def skeleton_cache(scores_NK: Floats, regions_NRD: Floats, config: RescoringConfig, *, seed: int) -> Floats:
+    """Corrected scores (N, K) float32 of N clips and K classes.
+
+    Args:
+        scores_NK: of the clips' texts.
+        regions_NRD: features of each clip's R regions, the whole clip first.
+        config: ``kept`` is K above, ``sharpness`` beta, ``cache_weight`` alpha; ``local_share`` is the share of all
+            regions but the whole, equal for each; entropies are of the shares at ``temperature``.
+        seed: of the order in which the clips come.
+
+    Raises:
+        ValueError: there are fewer than two regions.
+    """
+    weights_R = region_weights(regions_NRD.shape[1], config.local_share)
+    keys_NRD = np.stack([centred(regions_NRD[:, r]) for r in range(regions_NRD.shape[1])], 1)
+    corrected_NK: Floats = np.array(scores_NK, np.float32)
+    kept: list[list[int]] = [[] for _ in range(scores_NK.shape[1])]
+    entropy_N = np.zeros(len(scores_NK))
+    for clip in np.random.default_rng(seed).permutation(len(scores_NK)):
+        for k, before in enumerate(kept):
+            if before:
+                cosines_ER = np.einsum("erd,rd->er", keys_NRD[before], keys_NRD[clip])
+                affinities_R = np.exp(-config.sharpness * (1 - cosines_ER)).sum(0) / config.kept
+                corrected_NK[clip, k] += config.cache_weight * float(weights_R @ affinities_R)
+        entropy_N[clip] = entropies(softmax(corrected_NK[clip : clip + 1], config.temperature))[0]
+        own = kept[int(corrected_NK[clip].argmax())]
+        own.append(int(clip))
+        own.sort(key=lambda one: float(entropy_N[one]))
+        del own[config.kept :]
+    return corrected_NK
+
+
+def region_weights(regions: int, share: float) -> Floats:
+    """How much each region counts: (R,) float32 that sum to 1; the first, the whole clip, has 1 - ``share``, and the
+    others have equal parts of ``share``.
+
+    Raises:
+        ValueError: there are fewer than two regions.
+    """
+    if regions < 2:
+        raise ValueError(f"a clip has two regions at least, the whole and another one, not {regions}")
+    weights = np.full(regions, share / (regions - 1), np.float32)
+    weights[0] = 1 - share
+    return weights
+
+
+def side_by_side(vectors_NRW: Floats, weights_R: Floats) -> Floats:
+    """The vectors of all regions as one: (N, R * W) float32. The product of two such, of a clip and of a class, is the
+    mean of the products of their regions, weighted by ``weights_R``; of unit vectors it is a unit vector, as the
+    weights sum to 1."""
+    scaled: Floats = vectors_NRW * np.sqrt(weights_R, dtype=np.float32)[:, None]
+    return scaled.reshape(len(vectors_NRW), -1)
+
+
+def contrasted(texts_KW: Floats, *, neighbours: int, weight: float) -> Floats:
+    """Vectors of length 1, each without ``weight`` times the mean of the ``neighbours`` others nearest to it: (K, W)
+    float32.
+
+    Args:
+        texts_KW: of the classes, of any length above 0; their directions are what counts.
+        neighbours: how many, at most K - 1; with fewer classes, all others.
+
+    Raises:
+        ValueError: ``neighbours`` is below 1.
+    """
+    if neighbours < 1:
+        raise ValueError(f"neighbours of a class are at least 1, not {neighbours}")
+    units_KW = _unit(texts_KW)
+    if len(units_KW) == 1:
+        return units_KW
+    cosines_KK = units_KW @ units_KW.T
+    np.fill_diagonal(cosines_KK, -np.inf)
+    nearest = np.argsort(-cosines_KK, axis=1, kind="stable")[:, : min(neighbours, len(units_KW) - 1)]
+    return _unit(units_KW - np.float32(weight) * units_KW[nearest].mean(1))

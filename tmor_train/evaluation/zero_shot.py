@@ -6,7 +6,7 @@ skeletons sk, E_T the text encoder, phi_M and phi_T are the projections to the s
 have video vectors E_V, motion and video together are measured, too. Every set of prompts is a measurement of its own.
 The cosines of a class that has several wordings are averaged, which is one product with the mean of their unit vectors.
 Wordings on body parts can each be compared with the feature over the joints of their part instead
-(:mod:`tmor_train.evaluation.part_pooling`).
+(:mod:`tmor_train.evaluation.rescoring`).
 """
 
 from __future__ import annotations
@@ -35,12 +35,9 @@ from tmor_train.evaluation.encoders import (
     load_encoder,
     local_features_of,
 )
-from tmor_train.evaluation.part_pooling import region_weights, side_by_side
-from tmor_train.evaluation.rescoring import rescored
+from tmor_train.evaluation.rescoring import SPANS, contrasted, region_weights, rescored, side_by_side, skeleton_cache
 from tmor_train.evaluation.runner import Begun, Trial, TrialOutput, clip_output, run_trials
-from tmor_train.evaluation.skeleton_cache import SPANS, skeleton_cache
 from tmor_train.evaluation.task import Task, task_of
-from tmor_train.evaluation.text_contrast import contrasted
 from tmor_train.pretrained.encoder import Pretrained
 from tmor_train.prompts import PromptSet, class_texts, prompts
 from tmor_train.training import checkpoint

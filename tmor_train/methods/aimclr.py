@@ -34,8 +34,17 @@ from tmor_train.data.augment import (
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder import EMA, Projection
 from tmor_train.losses.queue import Entries, Queue
-from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.parts import log_shares, multi_positive_info_nce, nearest_of, pool_of
+from tmor_train.methods.base import (
+    Method,
+    MethodContext,
+    MethodOutput,
+    MethodSettings,
+    StepContext,
+    log_shares,
+    multi_positive_info_nce,
+    nearest_of,
+    pool_of,
+)
 
 Extreme = AxisMask | Blur | CropResize | Flip | Noise | Rotate | Rotate3D | Shear | ShiftCrop | TimeFlip
 """Augmentations that the extreme view may have."""

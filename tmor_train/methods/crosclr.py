@@ -4,7 +4,7 @@ There are three streams, joints, their motion x_{t+1} - x_t and bones, each with
 first each learns by InfoNCE (Eq. 1). From the epoch ``cross_from`` on, for each pair of streams u, v (Eqs. 5 to 8): the
 key that is nearest to the clip in v is a positive in u, too, and the products of both streams' similarities are further
 logits (the context). In u, q_u is the clip's query, k_u its own key and m_u every other candidate: the other keys of
-the batch and those of the queue (:mod:`tmor_train.methods.parts`).
+the batch and those of the queue (:mod:`tmor_train.methods.base`).
 
     L_u<-v = -(1 / |P|) Σ_{p in P} log(exp(l_p / τ) / Σ_l exp(l / τ)),
     l in {q_u·k_u} ∪ {q_u·m_u} ∪ {(q_u·m_u)(q_v·m_v)}
@@ -30,8 +30,18 @@ from tmor_train.backbones import FEATURES, Backbone
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder import EMA, EncoderConfig, Projection, encoder_of
 from tmor_train.losses.queue import Entries, Queue
-from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.parts import Pool, multi_positive_info_nce, nearest_of, pool_of
+from tmor_train.methods.base import (
+    HeadsOf,
+    Method,
+    MethodContext,
+    MethodOutput,
+    MethodSettings,
+    Pool,
+    StepContext,
+    multi_positive_info_nce,
+    nearest_of,
+    pool_of,
+)
 
 STREAMS = 3
 """Joints, motion and bones, side by side as channels: ``views.streams`` names them."""

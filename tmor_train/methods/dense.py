@@ -3,10 +3,10 @@
 T-MOR's losses see a clip's mean over time. Each term here sees its frames, beside the losses of
 :class:`~tmor_train.objective_config.ObjectiveConfig`:
 
-* ``w_frames``: frames of two views at the same times are alike (:mod:`tmor_train.losses.frame_contrast`, after LAC);
+* ``w_frames``: frames of two views at the same times are alike (:mod:`tmor_train.losses.frames`, after LAC);
 * ``w_decorrelation``: frames of two views agree, and their columns vary and differ
-  (:mod:`tmor_train.losses.decorrelation`, after USDRL);
-* ``w_frame_text``: every window of a clip is near to the clip's text (:mod:`tmor_train.losses.frame_text`).
+  (:mod:`tmor_train.losses.frames`, after USDRL);
+* ``w_frame_text``: every window of a clip is near to the clip's text (:mod:`tmor_train.losses.frames`).
 
 The head of the first and the last is T-MOR's phi_M; that of the second is a projector of its own, as in USDRL.
 """
@@ -24,9 +24,7 @@ from tmor_train.backbones import FEATURES
 from tmor_train.data.augment import Augmentation, Blur, SpaceView
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder import Projection
-from tmor_train.losses.decorrelation import decorrelation
-from tmor_train.losses.frame_contrast import frame_contrast
-from tmor_train.losses.frame_text import frame_text, windows
+from tmor_train.losses.frames import decorrelation, frame_contrast, frame_text, windows
 from tmor_train.losses.queue import NOBODY
 from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
 from tmor_train.methods.tmor import TMOR, Anchors

@@ -23,8 +23,15 @@ from tmor_train.backbones import FEATURES
 from tmor_train.data.batch import MotionBatch
 from tmor_train.encoder import Projection
 from tmor_train.losses.queue import NOBODY
-from tmor_train.methods.base import Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.parts import ClipDecoder, distance
+from tmor_train.methods.base import (
+    ClipDecoder,
+    Method,
+    MethodContext,
+    MethodOutput,
+    MethodSettings,
+    StepContext,
+    distance,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

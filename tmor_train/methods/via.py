@@ -29,8 +29,16 @@ from torch import Tensor, nn
 from tmor_train.backbones import FEATURES
 from tmor_train.data.augment import CropResize, ShiftCrop, TimeFlip
 from tmor_train.data.batch import MotionBatch
-from tmor_train.methods.base import HeadsOf, Method, MethodContext, MethodOutput, MethodSettings, StepContext
-from tmor_train.methods.parts import FrameDecoder, distance
+from tmor_train.methods.base import (
+    FrameDecoder,
+    HeadsOf,
+    Method,
+    MethodContext,
+    MethodOutput,
+    MethodSettings,
+    StepContext,
+    distance,
+)
 
 _CHANGE_TIME = (CropResize, ShiftCrop, TimeFlip)  # after these, frame t is another moment
 

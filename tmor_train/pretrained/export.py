@@ -1,4 +1,5 @@
-"""Exports an encoder to an ONNX file, in float32, float16 or int8, and compares its outputs with torch's.
+"""Exports an encoder to an ONNX file, in float32, float16 or int8, compares its outputs with torch's, and computes with
+such a file in ONNX Runtime.
 
 Its input ``motion`` (N, C, T, V, M) float32 is clips, coordinates, frames, joints, people: normalised as the file's
 metadata says, 0 where a joint is not seen. An encoder that averages people by presence has a second input ``present``
@@ -13,6 +14,12 @@ cosine would be high, since embeddings of an encoder share a large component.
 The metadata has the name and the SHA-256 of the checkpoint (``checkpoint``) and, as the last entry of the file, that of
 all bytes before it (``sha256``). Protobuf lets an entry of a list stand anywhere, so it is appended as it is, and any
 reader of ONNX opens the file. It shows damage, not forgery, as a checkpoint's own.
+
+Files of fewer bits are made by the tools of ONNX Runtime. ``float16`` has weights and operations in half precision
+behind float32 inputs and outputs. A GPU computes so; a CPU of x86 computes in float32 what the file holds in half.
+``int8`` has 8-bit weights, a scale for each output channel, and 8-bit activations in the convolutions and in the
+products that mix joints; attention, sums and averages stay in float32. The convolutions of the first block do, too:
+coordinates come in by so few channels that 8 bits cost accuracy and win no time.
 """
 
 from __future__ import annotations
@@ -20,11 +27,13 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,7 +49,6 @@ from tmor_train.data import MotionSet
 from tmor_train.data.dataset import Floats
 from tmor_train.encoder import SHORTEST, Projection
 from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.pretrained.quantization import Inputs, Precision, to_float16, to_int8
 
 FORMAT = "tmor_train.onnx/1"
 TOLERANCE = 1e-4
@@ -98,7 +106,7 @@ def export(
     """Write ``encoder`` to ``path`` and check it in onnxruntime.
 
     Args:
-        precision: as :mod:`tmor_train.pretrained.quantization` describes it.
+        precision: as :mod:`tmor_train.pretrained.export` describes it.
         clips: what to compare with, at most :data:`MOST_CLIPS` from all over the set; int8 needs them, two or more, and
             is scaled by every second of them and compared on the others.
         frames: T, at least 1; None takes that of training.
@@ -318,3 +326,135 @@ def _compared(network: _Outputs, path: Path, inputs: Sequence[Inputs]) -> tuple[
     ours_ND, theirs_ND = ours_ND - mean_D, theirs_ND - mean_D
     lengths_N = np.linalg.norm(ours_ND, axis=1) * np.linalg.norm(theirs_ND, axis=1)
     return worst, float(((ours_ND * theirs_ND).sum(1) / np.maximum(lengths_N, SHORTEST**2)).mean())
+
+
+Precision = Literal["float32", "float16", "int8"]
+"""What the products of an exported encoder are computed of."""
+
+Inputs = Mapping[str, Floats]
+"""Inputs of an ONNX file by name, of several clips."""
+
+_FEWEST_CHANNELS = 16
+"""Convolutions of fewer input channels stay in float32: of the first block, whose inputs are coordinates."""
+
+
+def to_float16(path: Path) -> None:
+    """Convert an ONNX file, in its place, to float16 behind float32 inputs and outputs."""
+    import onnx
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = OnnxModel(onnx.load(path))
+    model.convert_float_to_float16(use_symbolic_shape_infer=False, keep_io_types=True)
+    model.topological_sort(is_deterministic=True)  # the casts are appended at the end
+    onnx.save(model.model, path)
+
+
+def to_int8(path: Path, inputs: Sequence[Inputs]) -> None:
+    """Quantize an ONNX file in its place, with the ranges of activations that ``inputs`` show, one batch or more."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left: Iterator[Inputs] = iter(inputs)
+
+        def get_next(self) -> Inputs | None:
+            return next(self._left, None)
+
+    with _without_advice():
+        quantize_static(
+            onnx.load(path),
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "MatMul"],
+            nodes_to_exclude=_kept(onnx.load(path).graph),
+        )
+
+
+def _kept(graph: Any) -> list[str]:
+    """Names of the nodes of an ONNX graph that stay in float32: convolutions of few channels, and products that a
+    softmax takes, be they scaled before it."""
+    sizes = {tensor.name: tensor.dims for tensor in graph.initializer}
+    small = [
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv" and node.input[1] in sizes and sizes[node.input[1]][1] < _FEWEST_CHANNELS
+    ]
+    made_by = {name: node for node in graph.node for name in node.output}
+    attention = []
+    for node in graph.node:
+        if node.op_type == "Softmax":
+            before = made_by.get(node.input[0])
+            while before is not None and before.op_type in ("Div", "Mul"):
+                before = made_by.get(before.input[0])
+            attention += [before.name] if before is not None and before.op_type == "MatMul" else []
+    return small + attention
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Without the warnings of the quantizer that a model should be preprocessed: what that does, fusing batch norms,
+    was done before the export."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+class OnnxBackbone(Backbone):
+    """The features of an ONNX file of :func:`tmor_train.pretrained.export.export`, in place of ``encoder``'s network.
+
+    ``sha256`` is the hash that the file carries, ``precision`` what it computes in. It runs on as many threads as torch
+    may use when it is made, and gives features of clips alone, not of frames.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ExportError: the file is damaged or none of :func:`~tmor_train.pretrained.export.export`, it is of another
+            checkpoint or another of its encoders, its clips have other numbers of frames or people, or onnxruntime is
+            not installed.
+    """
+
+    def __init__(self, path: Path, encoder: Pretrained) -> None:
+        network = encoder.network
+        super().__init__(joints=network.joints, channels=network.channels, classes=None, people=network.people)
+        self.sha256 = check_export(path)
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ExportError("onnxruntime is needed to run it: pip install 'posecap[train]'") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
+        self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        facts = self._session.get_modelmeta().custom_metadata_map
+        if facts.get("format") != FORMAT:
+            raise ExportError(f"{path} is none of tmor_train's files, {FORMAT}")
+        self.precision = facts.get("precision", "float32")
+        made_of, wanted = json.loads(facts["checkpoint"]), encoder.facts()["checkpoint"]
+        if (made_of["sha256"], made_of["of"]) != (wanted["sha256"], wanted["of"]):
+            raise ExportError(
+                f"{path} is of the checkpoint with the SHA-256 {made_of['sha256'][:12]} ({made_of['of']}), not of "
+                f"{encoder.path} with {wanted['sha256'][:12]} ({wanted['of']}); export that one"
+            )
+        sizes, sampling = (int(facts["frames"]), int(facts["persons"])), encoder.sampling
+        if sizes != (sampling.frames, sampling.people):
+            raise ExportError(
+                f"{path} is for clips of {sizes[0]} frames and {sizes[1]} people, the checkpoint for {sampling.frames} "
+                f"and {sampling.people}; export it without --frames and --persons"
+            )
+
+    def joint_features(self, x: Tensor) -> Tensor:
+        """Raises NotImplementedError: the file gives features of clips."""
+        raise NotImplementedError("an ONNX file gives features of clips; load the checkpoint without it")
+
+    def clip_features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
+        """As :meth:`Backbone.clip_features`, of ``present`` (N, M, T) or of a file that takes none."""
+        given = {"motion": np.ascontiguousarray(x.numpy())}
+        if self.people == "masked_mean" and present is not None:
+            given["present"] = present.float().numpy()
+        return torch.from_numpy(self._session.run(["features"], given)[0])

@@ -60,7 +60,7 @@ def load(
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, or not one of tmor_train.
-        tmor_train.backbones.weights.WrongWeightsError: a state dict of another network than UNIK.
+        tmor_train.backbones.unik.WrongWeightsError: a state dict of another network than UNIK.
         UnusableEncoderError: released weights for unknown joints; give ``sampling`` with their layout.
         FileNotFoundError, tmor_train.pretrained.export.ExportError: ``onnx`` is missing, damaged, of another
             checkpoint, or ``device`` is not the CPU.
@@ -84,8 +84,7 @@ def load(
 
 def _in_onnxruntime(encoder: Pretrained, path: Path) -> Pretrained:
     """The encoder with its network computed by ONNX Runtime; raises what :func:`load` says."""
-    from tmor_train.pretrained.export import ExportError
-    from tmor_train.pretrained.onnx_backbone import OnnxBackbone
+    from tmor_train.pretrained.export import ExportError, OnnxBackbone
 
     if encoder.device.type != "cpu":
         raise ExportError(f"{path} is computed on the CPU, not on {encoder.device}; give device cpu")

@@ -13,8 +13,8 @@ from markupsafe import Markup
 from posecap.files import Existing, atomic_path
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.report import charts
+from tmor_train.report.charts import Block, Grid, Line, Section, printable
 from tmor_train.report.collect import Collected, StoredResult, best_first, collect
-from tmor_train.report.section import Block, Grid, Line, Section, printable
 from tmor_train.results import ResultError
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from posecap.joints import LAYOUTS, LayoutError
+from posecap.joints import LAYOUTS, LayoutError, layout_named
 from tests import plain_unik
 from tmor_train.backbones.agcn import AGCN
-from tmor_train.backbones.graph import layout_named, partitions_by_direction
-from tmor_train.backbones.weights import load_weights
+from tmor_train.backbones.layers import partitions_by_direction
+from tmor_train.backbones.unik import load_weights
 
 torch.set_num_threads(1)
 

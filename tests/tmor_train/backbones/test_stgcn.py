@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from posecap.joints import layout_named
 from tests import plain_unik
-from tmor_train.backbones.graph import layout_named, partitions_by_distance
+from tmor_train.backbones.layers import partitions_by_distance
 from tmor_train.backbones.stgcn import QUARTER_WIDTHS, STGCN
 
 torch.set_num_threads(1)

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from tests import plain_unik
-from tmor_train.backbones.unik import UNIK
-from tmor_train.backbones.weights import WrongWeightsError, load_weights
+from tmor_train.backbones.unik import UNIK, WrongWeightsError, load_weights
 
 torch.set_num_threads(1)
 

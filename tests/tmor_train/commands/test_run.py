@@ -1,4 +1,5 @@
-"""Evaluations of clips as they are typed: ``tmor_train run``, and ``tmor_train resume`` of what it left."""
+"""Evaluations of clips as they are typed, ``tmor_train run`` and ``tmor_train resume`` of what it left; the lists of
+benchmarks, and the page of results."""
 
 import json
 import os
@@ -13,7 +14,7 @@ from tests import gestures
 from tmor_train.cli import main
 from tmor_train.evaluation.clips.fine_tune import FineTuner
 from tmor_train.metrics.accuracy import spread, wilson
-from tmor_train.results import read_result, read_scores, results_under
+from tmor_train.results import Result, read_result, read_scores, results_under, save
 
 torch.set_num_threads(1)
 TUNED = ("tune.device=cpu", "tune.workers=0", "tune.epochs=1", "tune.batching.size=4", "look.crops=1")
@@ -194,3 +195,75 @@ def test_a_wrong_checkpoint_can_be_put_right(
     assert main([*typed, str(tmp_path / "rnus")]) == 1
     assert "rnus is neither a checkpoint nor a folder with checkpoints" in capsys.readouterr().err
     assert main([*typed, str(demo_run)]) == 0
+
+
+def test_list_says_what_is_missing_and_where_it_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "list", "--data-root", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "penn_action" in printed
+    assert str(tmp_path / "penn_action/labels") in printed
+
+
+def test_list_goes_on_after_a_damaged_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tsu").mkdir()
+    (tmp_path / "tsu/smarthome_CS_51.json").write_text("{")
+    assert main(["bench", "list", "--data-root", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (row,) = [n for n, line in enumerate(lines) if line.startswith("tsu ")]
+    assert "damaged" in lines[row]
+    assert "smarthome_CS_51.json" in lines[row + 1]
+    assert any(line.startswith("shards") for line in lines)
+
+
+def test_show_counts_the_files_that_it_does_not_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number:04d}-L" for number in range(30)]
+    split = tmp_path / "Split/cross-subject.txt"
+    split.parent.mkdir()
+    split.write_text(f"Training\n{','.join(names[:20])}\nValidation\n{','.join(names[20:])}\n")
+    (tmp_path / "Split/cross-view.txt").write_text(split.read_text())
+    assert main(["bench", "show", "pku_mmd", "--data", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[3] == "protocol CS"
+    assert "0000-L.txt is missing" in printed[4]
+    assert printed[24:26] == ["  … and 40 more are missing", "protocol CV"]
+
+
+def test_show_names_the_nearest_of_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "show", "tsu"]) == 0
+    assert main(["bench", "show", "penn"]) != 0
+    assert "penn_action" in capsys.readouterr().err
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with one result."""
+    pytest.importorskip("matplotlib")
+    result = Result(
+        benchmark="shards",
+        protocol="own",
+        mode="probe",
+        recipe="probe",
+        seed=0,
+        checkpoint=None,
+        metrics={"top1": 0.5},
+        primary_metric="top1",
+    )
+    save(result, tmp_path / "runs/a")
+    return tmp_path / "runs"
+
+
+def test_the_page_is_written_into_the_folder(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(runs)]) == 0
+    assert capsys.readouterr().out == f"{runs / 'report.html'}: 1 results\n"
+    assert (runs / "report.html").is_file()
+
+
+def test_the_page_is_written_where_asked(runs: Path, tmp_path: Path) -> None:
+    assert main(["report", str(runs), "--output", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").is_file()
+    assert not (runs / "report.html").exists()
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert "is not a folder" in capsys.readouterr().err

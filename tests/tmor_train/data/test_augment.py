@@ -10,9 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posecap.joints import LAYOUTS
+from posecap.joints import JOINT_KINDS, LAYOUTS, joint_kind
 from tests import skeletons
-from tmor_train.body_parts import JOINT_KINDS, joint_kind
 from tmor_train.data.augment import (
     FAITHFUL,
     FAITHFUL_3D,

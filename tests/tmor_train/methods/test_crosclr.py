@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tmor_train.encoder import EncoderConfig
 from tmor_train.losses.queue import Entries, Queue
+from tmor_train.methods.base import Pool, multi_positive_info_nce, nearest_of, pool_of
 from tmor_train.methods.crosclr import CrosSCLR, StreamEncoders, cross_stream_loss
-from tmor_train.methods.parts import Pool, multi_positive_info_nce, nearest_of, pool_of
 
 
 def units(*shape: int) -> Tensor:

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from tmor_train.data.batch import MotionBatch
+from tmor_train.methods.base import ClipDecoder, FrameDecoder, distance
 from tmor_train.methods.motionclip import cosine_distance, reconstruction
-from tmor_train.methods.parts import ClipDecoder, FrameDecoder, distance
 from tmor_train.methods.via import orthogonal, split, triplet
 
 

@@ -13,8 +13,7 @@ import torch
 import tmor_train
 from posecap.files import file_sha256
 from tests import ROOT
-from tmor_train.backbones.unik import UNIK
-from tmor_train.backbones.weights import WrongWeightsError
+from tmor_train.backbones.unik import UNIK, WrongWeightsError
 from tmor_train.data import Sampling, read_shards
 from tmor_train.encoder import UnusableEncoderError
 from tmor_train.training import checkpoint

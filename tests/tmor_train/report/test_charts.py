@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tmor_train.report.charts import EmbeddingsError, binned, confusion, ordered, plane, read_cloud
+from tmor_train.report.charts import EmbeddingsError, binned, confusion, ordered, plane, read_cloud, svg
 from tmor_train.report.collect import Collected, StoredResult
-from tmor_train.report.section import svg
 from tmor_train.results import Result, Scores, save
 
 

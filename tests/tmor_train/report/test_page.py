@@ -11,9 +11,9 @@ import pytest
 from markupsafe import escape
 
 from tmor_train.metrics.accuracy import accuracy
+from tmor_train.report.charts import printable
 from tmor_train.report.collect import collect
 from tmor_train.report.page import page, report
-from tmor_train.report.section import printable
 from tmor_train.results import FrameScores, Result, ResultError, Scores, save
 
 pytest.importorskip("matplotlib")

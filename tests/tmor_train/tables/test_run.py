@@ -20,9 +20,8 @@ from tmor_train.metrics.accuracy import spread
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, results_under
 from tmor_train.tables import TASKS
-from tmor_train.tables.jobs import Weights, jobs_of, key_of, weights_by_key
 from tmor_train.tables.paper import TABLES
-from tmor_train.tables.run import measure_table
+from tmor_train.tables.run import Weights, jobs_of, key_of, measure_table, weights_by_key
 from tmor_train.training.runs import RunError
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from tmor_train.evaluation.config import EncoderEvaluation, TrainerConfig
 Last = Literal["shorter", "shifted"]
 """A recording's last window where fewer frames are left than its length: it has only those, or begins earlier."""
 HeadName = Literal["linear", "bilstm", "sdtcn", "tgm", "pdan", "mstct"]
-"""See :mod:`tmor_train.detection_heads`."""
+"""See :mod:`tmor_train.evaluation.detection.heads`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,9 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS
 from tmor_train.configuration import changed
 from tmor_train.data import Batching
-from tmor_train.evaluation.clips.classifier import fitted
 from tmor_train.evaluation.clips.config import FewShotConfig, TuneConfig
 from tmor_train.evaluation.clips.few_shot import drawn, few_shot, lengthened
-from tmor_train.evaluation.clips.linear_probe import EncoderFeatures
+from tmor_train.evaluation.clips.linear_probe import EncoderFeatures, fitted
 from tmor_train.recipes import recipe
 from tmor_train.results import read_result, read_scores, results_under
 from tmor_train.training.optimizer import ScheduleConfig

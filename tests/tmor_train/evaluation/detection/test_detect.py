@@ -9,7 +9,6 @@ from tmor_train import tasks
 from tmor_train.benchmarks import BENCHMARKS, FrameParts
 from tmor_train.configuration import changed
 from tmor_train.evaluation import trainer
-from tmor_train.evaluation.detection import runner
 from tmor_train.evaluation.detection.config import DetectorConfig, EventConfig
 from tmor_train.evaluation.detection.detect import (
     detect,
@@ -146,7 +145,8 @@ def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"context above 1"):
         detect(config("detect_finetune", "train.context=2"), tmp_path)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(runner, "window_features", lambda *words, **options: pytest.fail("features were computed"))
+        computed = f"{detect.__module__}.window_features"
+        patched.setattr(computed, lambda *words, **options: pytest.fail("features were computed"))
         for windows in ("windows.stride=8", "windows.last=shifted", "windows.length=18"):
             with pytest.raises(ValueError, match=r"windows that do not overlap .* multiple of 4"):
                 detect(config("detect_cpu", "train.context=2", windows), tmp_path)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tmor_train.detection_heads import (
+from tmor_train.evaluation.detection.heads import (
     DETECTION_HEADS,
     PDAN,
     SDTCN,
