@@ -32,7 +32,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -40,14 +39,14 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from cluster_stages import FAULTS, ROW_SECONDS, RUNS_FILE
 from fault_tolerance import Reference, differences, outcomes
-from measuring import parser_of
+from measuring import object_store, parser_of
 
 from posecap.outcomes import tally
 from posecap.plan_store import work_folder
@@ -505,32 +504,6 @@ def copied(output: str, folder: Path) -> Path:
             shutil.copyfileobj(source, target)
     shutil.copyfile(work_folder(storage) / "ledger.sqlite", folder / "ledger.sqlite")
     return folder
-
-
-@contextmanager
-def object_store() -> Iterator[str]:
-    """The address of a bucket of an S3 server, which every process that is started in the block reaches by environment
-    variables; they stay set. Raises what s3fs raises if the server does not answer within a minute."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"})
-    os.environ.update(
-        {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-    )
-    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], **quiet)
-    try:
-        for _ in range(600):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.1)
-        import s3fs
-
-        s3fs.S3FileSystem().mkdir("datasets")
-        yield "s3://datasets"
-    finally:
-        server.kill()
 
 
 def undisturbed(manifest: Path, folder: Path) -> Reference:

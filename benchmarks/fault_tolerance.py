@@ -55,7 +55,7 @@ LONGEST_BUILD_SECONDS = 300.0
 LONGEST_CLEANUP_SECONDS = 10.0
 """Until the other processes of a killed build must be gone. Our choice; those that are left are counted, and no fault
 of the build."""
-_JUST_AFTER_SECONDS = 0.02
+JUST_AFTER_SECONDS = 0.02
 """At most between a file's appearance and a kill, drawn evenly: our choice, of about what writing a small file
 takes."""
 _POLL_SECONDS = 0.003
@@ -328,7 +328,7 @@ class Trial:
         else:
             missing = max(1, self.reference.file_count - len(build.files_before))
             reached = build.until(new_files=chance.randint(1, missing))
-            time.sleep(chance.uniform(0, _JUST_AFTER_SECONDS))
+            time.sleep(chance.uniform(0, JUST_AFTER_SECONDS))
         if reached and build.alive() and build.kill(victim, chance):
             seconds, parts = time.monotonic() - build.since, len(committed(build.root))
             result.victims.append(victim)

@@ -1,11 +1,17 @@
-"""Shared by the benchmarks of this folder: argument parser, time and memory measurement, made-up samples."""
+"""Shared by the benchmarks of this folder: arguments, time and memory, an object store, made-up samples."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -67,6 +73,32 @@ def cpu_seconds(who: int = resource.RUSAGE_SELF) -> float:
     """CPU seconds of this process, or with ``RUSAGE_CHILDREN`` of the child processes that it has waited for."""
     used = resource.getrusage(who)
     return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def object_store() -> Iterator[str]:
+    """The address of a bucket of an S3 server, which every process that is started in the block reaches by environment
+    variables; they stay set. Raises what s3fs raises if the server does not answer within a minute."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    os.environ.update({"AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1"})
+    os.environ.update(
+        {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    )
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-p", str(port)], **quiet)
+    try:
+        for _ in range(600):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        import s3fs
+
+        s3fs.S3FileSystem().mkdir("datasets")
+        yield "s3://datasets"
+    finally:
+        server.kill()
 
 
 def made_sample(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from posecap import legacy
+from posecap.finalize import mark_unfinished
 from posecap.interfaces import Captioner, TextEmbedder, VideoEmbedder
 from posecap.ledger import LEDGER_FILE, OWN_OF_ADD, Ledger, delete_ledger
 from posecap.open_rows import OpenRows, files_to_keep, keep_stored_rows, staged_by, staged_names
@@ -46,11 +47,11 @@ from posecap.shards.extra import (
     write_extra,
     write_extra_list,
 )
-from posecap.shards.paths import EXTRA_FOLDER
+from posecap.shards.paths import EXTRA_FOLDER, EXTRA_LIST
 from posecap.stage import Engine, Resources, Stage, TransientError
 from posecap.stages.caption import Describe
 from posecap.stages.pack import EmbedCaptions, EmbedFrames
-from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, read_additions, remove_attempts_at_end
+from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, read_additions, remove_attempts_at_end, remove_unfinished
 from posecap.storage import Location, Lock, Storage, open_storage
 from posecap.types import Clip, PartName, Row, SampledRow, SkeletonClip, StagedSample, StoredRow
 
@@ -254,6 +255,8 @@ class Enrichment:
     """Parts under way."""
     _earlier: dict[PartName, ExtraPart] = field(default_factory=dict)
     """Of those, the ones of which only samples that have none are tried again."""
+    _made: bool = False
+    """Whether this run has committed a part, or begun to."""
     _all_rows: dict[str, Row] | None = None
     """Of the whole plan, by id; None until they are needed (:meth:`_planned`)."""
 
@@ -284,12 +287,26 @@ class Enrichment:
             self._check_clips(todo)
             made = self._work(todo, covers, fingerprint, total)
             missing |= made
+        else:
+            self._remove_leftovers(fingerprint)
+        self.storage.remove_attempts(EXTRA_LIST)
         write_extra_list(self.storage)
         counts: dict[str, int] = {}
         for of_part in missing.values():
             for _, reason, _ in of_part.values():
                 counts[reason] = counts.get(reason, 0) + 1
         return Enriched(name, len(todo), samples, dict(sorted(counts.items())))
+
+    def _remove_leftovers(self, fingerprint: str) -> None:
+        """Remove what a run left that was killed behind its last part, unless rows of another member wait there."""
+        folder = work_folder(self.storage)
+        if not (folder / OWN_OF_ADD).is_file():
+            return
+        with Ledger(folder / OWN_OF_ADD) as ledger:
+            if any(True for _ in ledger.rows_of_other_pipelines(fingerprint)):
+                return
+        remove_unfinished(self.storage, keep=staged_by(folder / LEDGER_FILE))
+        delete_ledger(folder / OWN_OF_ADD)
 
     def _known(self, part: _Part, fingerprint: str, covers: Sequence[MemberName]) -> ExtraPart | None:
         """The part of the member as it is there, where it is what it would be made now."""
@@ -502,6 +519,11 @@ class Enrichment:
             missing={key: _why(key, outcomes[row_of[key]]) for key in asked if key not in has},
         )
         self.lock.check()
+        if not self._made:
+            mark_unfinished(
+                self.storage
+            )  # first: a run that is killed behind its last part leaves no report without it
+        self._made = True
         self.storage.remove(extra_sidecar_path(name, done.name))
         self.storage.publish(files.temporary)
         self.storage.write(extra_sidecar_path(name, done.name), found.encode())

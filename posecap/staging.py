@@ -223,13 +223,15 @@ def remove_unfinished(location: Location, *, keep: frozenset[str] = frozenset())
 
 
 def remove_attempts(location: Location) -> int:
-    """Remove files of parts and of their extra members that were being written and got no name, by workers that are
-    dead, whatever their age; returns their number. The caller holds the dataset's lock, and no worker of its own is
-    writing.
+    """Remove files of parts, of their extra members and of the dataset itself that were being written and got no name,
+    by processes that are dead, whatever their age; returns their number. The caller holds the dataset's lock, and no
+    worker of its own is writing.
     """
     storage = open_storage(location)
     folders = (*PART_FOLDERS, EXTRA_FOLDER)
     found = [file.name for folder in folders for file in storage.list(folder) if is_attempt(file.name)]
+    if isinstance(storage, LocalStorage):  # a store takes small files at once
+        found += [path.name for path in storage.root.glob("*") if is_attempt(path.name) and path.is_file()]
     storage.discard(found)
     return len(found)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from posecap import loaders
+from posecap import enrichment, loaders
 from posecap.build import Options, add_member, pipeline_of
 from posecap.cli import main
 from posecap.enrichment import Enriched, Enrichment, EnrichmentError, remove_member
@@ -24,7 +24,9 @@ from posecap.manifest.manifest_file import read_manifest
 from posecap.removal import remove
 from posecap.shards import Dataset, ShardError
 from posecap.shards.extra import MemberName, read_extra_list
-from posecap.storage import DatasetLockedError, Location, open_storage
+from posecap.staging import Staging
+from posecap.storage import DatasetLockedError, LocalStorage, Location, open_storage
+from posecap.storage.base import ATTEMPT
 from posecap.stream import open_dataset
 from posecap.verify import repair, verify
 from tests import cheap, small
@@ -400,6 +402,50 @@ def test_an_interrupted_run_goes_on_row_by_row(manifest: Path, monkeypatch: pyte
     assert cheap.runs(manifest)["video"] < first
     assert not (root / ".staging").exists()
     assert verify(root).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("where", "of"), [("end", Staging), ("remove_attempts", LocalStorage), ("write_extra_list", enrichment)]
+)
+def test_a_run_that_was_killed_behind_its_last_part_leaves_nothing(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, where: str, of: Any
+) -> None:
+    root = root_of(manifest)
+    whole = root.with_name("whole")
+    shutil.copytree(root, whole)
+    add(whole, "video.few", manifest)
+    own = getattr(of, where)
+
+    def stop(*given: Any, **more: Any) -> Any:
+        if where == "remove_attempts" and given[1] != "extra.json":
+            return own(*given, **more)
+        (root / f".extra.json{ATTEMPT}1-0123").write_bytes(b"{")
+        raise StoppedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(of, where, stop)
+        with pytest.raises(StoppedError):
+            add(root, "video.few", manifest)
+    assert (root / ".add.sqlite").exists() == (where == "end")
+    assert add(root, "video.few", manifest).parts == 0
+    assert sorted(file.name for file in open_storage(root).list()) == sorted(f.name for f in open_storage(whole).list())
+    assert extra(root) == extra(whole)
+
+
+def test_a_member_that_is_complete_leaves_the_rows_of_one_that_was_stopped(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = root_of(manifest)
+    add(root, "text.wide", manifest)
+    with monkeypatch.context() as patched:
+        patched.setattr(Enrichment, "_committed", lambda *_: (_ for _ in ()).throw(StoppedError))
+        with pytest.raises(StoppedError):
+            add(root, "video.few", manifest)
+    first = cheap.runs(manifest)["video"]
+    assert add(root, "text.wide", manifest).parts == 0
+    assert add(root, "video.few", manifest).missing == {}
+    assert cheap.runs(manifest)["video"] < first
+    assert not (root / ".add.sqlite").exists()
 
 
 def test_a_store_and_an_imported_dataset(tmp_path: Path, manifest: Path) -> None:

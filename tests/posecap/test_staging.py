@@ -17,8 +17,18 @@ from posecap.run.execute import OUTPUT_NOT_WRITABLE, complete, execute, execute_
 from posecap.shards import PartFiles, ShardError, commit_part, read_sidecar, write_part
 from posecap.shards.sidecar import encode_document
 from posecap.stage import Resources, Stage
-from posecap.staging import FOLDER, Staging, StagingFile, WriteJob, WritePart, read_staged, samples_in_part
+from posecap.staging import (
+    FOLDER,
+    Staging,
+    StagingFile,
+    WriteJob,
+    WritePart,
+    read_staged,
+    remove_unfinished,
+    samples_in_part,
+)
 from posecap.storage import LocalStorage
+from posecap.storage.base import attempt_of
 from posecap.types import PartName, Row, Sample, StagedSample
 from tests import building, built
 
@@ -362,3 +372,16 @@ def test_what_was_packed_when_it_was_staged_is_not_packed_again(
     }
     of_another = replace(staging, build="another")  # as rows that an earlier version has staged: packed as now
     assert [type(one) for one in WritePart(of_another)._samples(given)] == [Sample] * 3
+
+
+def test_files_that_killed_processes_were_writing_are_removed_also_beside_the_folders(tmp_path: Path) -> None:
+    kept = ["card.md", ".origin.json", "data/train/pose-00000.tar"]
+    killed = [
+        attempt_of(name) for name in ("card.md", "extra.json", "data/train/pose-00000.tar", "extra/text.a/x.json")
+    ]
+    for name in (*kept, *killed):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert remove_unfinished(tmp_path) == len(killed)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == sorted(kept)
