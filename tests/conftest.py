@@ -10,7 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
@@ -78,18 +78,23 @@ def s3_endpoint() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.fixture(scope="session")
+def s3_clients() -> dict[str, Any]:
+    """Of the S3 server, which tests share (:func:`tests.object_store.clients`)."""
+    return {}
+
+
 @pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3_endpoint: str, s3_clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a new bucket, to which the environment has the credentials."""
     import s3fs
 
     for name, value in {**object_store.ENVIRONMENT, "AWS_ENDPOINT_URL": s3_endpoint}.items():
         monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    name = f"bucket-{secrets.token_hex(6)}"
-    s3fs.S3FileSystem().mkdir(name)
-    yield f"s3://{name}"
-    s3fs.S3FileSystem.clear_instance_cache()
+    with object_store.clients(s3_clients):
+        name = f"bucket-{secrets.token_hex(6)}"
+        s3fs.S3FileSystem().mkdir(name)
+        yield f"s3://{name}"
 
 
 @pytest.fixture(scope="session")

@@ -513,18 +513,14 @@ def test_a_store_that_fails_all_the_time_gets_the_same_bytes_and_no_secret(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import s3fs
-
     monkeypatch.setenv("POSECAP_CACHE", str(tmp_path / "cache"))
     path = small.manifest(tmp_path / "manifest", MANY, media_root=media, store_video="clip")
-    with faulty_store.proxy(s3_endpoint) as store:
+    with faulty_store.proxy(s3_endpoint) as store, object_store.clients({}):
         store.share = 0.05
         monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
-        s3fs.S3FileSystem.clear_instance_cache()
         assert small.build(path, output=f"{bucket}/poses").exit_code == 0
         assert len(store.requests) > 100
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    s3fs.S3FileSystem.clear_instance_cache()
     assert small.published(f"{bucket}/poses") == small.published(undisturbed.root)
     secrets = [object_store.ENVIRONMENT[f"AWS_{name}"].encode() for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")]
     written = [*built.files(f"{bucket}/poses").values(), *built.files(tmp_path / "cache").values()]
