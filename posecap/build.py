@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -381,6 +382,8 @@ class _Build:
     """Labels of the rows of open parts that have one, by row id."""
     _poisoned: frozenset[str] = frozenset()
     """Rows on which so many runs with threads crashed that they are not tried again."""
+    _crashed: bool = False
+    """Whether the last run did, with threads, or rows are left on which one did."""
     _metrics: BuildMetrics = field(init=False)
 
     def __post_init__(self) -> None:
@@ -464,9 +467,13 @@ class _Build:
         perception = self.pipeline.perception()
         open_rows = OpenRows(self.ledger, staging, perception=perception)
 
-        def write_job(done: PartResult) -> WriteJob | None:
-            """The part to write; None where it has neither samples nor results to store."""
-            samples = _staged(done.rows, tombstones)
+        def write_job(done: PartResult, renewed: Mapping[int, StoredRow]) -> WriteJob | None:
+            """The part to write; None where it has neither samples nor results to store, or where rows are not to be
+            renewed: clips of them may have been removed, or the last run crashed and each row is to be noted while it
+            is worked on."""
+            if renewed and (tombstones or self._crashed):
+                return None
+            samples = _samples(done.rows, renewed, tombstones)
             written = {"fingerprint": fingerprints[done.name], "lineage": record["lineage"]}
             results = self._results(done, perception, tombstones)
             if not samples and results is None:
@@ -538,7 +545,7 @@ class _Build:
         removed = {
             row.outcome.row_id
             for row in done.rows
-            if any(clip.clip_id in tombstones.keys for clip in row.outcome.clips)
+            if tombstones and any(clip.clip_id in tombstones.keys for clip in row.outcome.clips)
         }
         found = (
             results_entry(row, digests[row.outcome.row_id], perception)
@@ -588,11 +595,12 @@ class _Build:
         if crash:
             for row_id in crash.rows:
                 self.ledger.record_loss(row_id)
-            rows = "before it worked on any row"
+            rows = "while it worked on no row or on a whole part; rows are done one by one now"
             if crash.rows:
                 rows = f"while it worked on {_some(crash.rows)}, which it does one by one now"
             self.log(f"note: the last run crashed ({crash.said}) {rows}")
         losses = self.ledger.losses()
+        self._crashed = crash is not None or bool(losses)
         self._poisoned = frozenset(row_id for row_id, times in losses.items() if times >= self.options.poison_after)
         return replace(journal, in_doubt=losses.keys())
 
@@ -813,6 +821,16 @@ def _without_removed(done: RowResult, tombstones: Tombstones) -> RowResult:
         if tombstones.covers(sample.key, sample.source_id)
     }
     return replace(done, outcome=reject_removed(done.outcome, removed)) if removed else done
+
+
+def _samples(
+    rows: Sequence[RowResult], renewed: Mapping[int, StoredRow], tombstones: Tombstones
+) -> tuple[StagedSample | StoredRow, ...]:
+    """What is written of rows, in order: those that are renewed themselves, and the samples of the others."""
+    if not renewed:
+        return _staged(rows, tombstones)
+    found = ((renewed[i],) if i in renewed else _staged([row], tombstones) for i, row in enumerate(rows))
+    return tuple(chain.from_iterable(found))
 
 
 def _staged(rows: Iterable[RowResult], tombstones: Tombstones) -> tuple[StagedSample, ...]:

@@ -385,7 +385,7 @@ class Enrichment:
                         on_row=on_row,
                         on_lost=ledger.record_loss,
                         on_node=lambda changed: self.log(changed.sentence()),
-                        write_job=self._job,
+                        write_job=lambda done, _: self._job(done),
                     )
                     for done in schedule.run(self._work_parts(todo, covers, open_rows)):
                         part = self._committed(done, covers, fingerprint, configuration, lineage)

@@ -129,6 +129,8 @@ class OpenRows:
         texts, samples = of_file.get("texts"), of_file.get("samples")
         # Another row of the same footage may have been named otherwise, and its clips with it.
         clips = written.get("clips") if samples is not None and written.get("row_id") == row.row_id else None
+        if self._perception.row_fields and not any(clip["status"] == "kept" for clip in clips or ()):
+            clips = None  # no sample tells whether the row is as it was in these fields
         return StoredRow(
             row=row,
             results=StagedResults(FileRange(file, offset, size), written["sha256"], written["source_id"]),

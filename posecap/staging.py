@@ -21,14 +21,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 import numpy as np
 
 from posecap.files import canonical_json, digest, parse_json
 from posecap.outcomes import RowOutcome
-from posecap.shards import PartFiles, ShardError, read_sidecar, write_files
+from posecap.shards import PartFiles, ShardError, discard_files, read_sidecar, write_files
 from posecap.shards.extra import Added
 from posecap.shards.index import RANGE_COLUMNS, read_index, read_table
 from posecap.shards.part import PackedSample
@@ -663,21 +663,25 @@ class WriteJob:
     """A part to write.
 
     Args:
-        samples: in the order in which they are written.
+        samples: in the order in which they are written. A row stands for its samples in the part that is replaced,
+            with new texts.
         record, results: as for :func:`posecap.shards.write_files`.
     """
 
     part: PartName
-    samples: tuple[StagedSample, ...]
+    samples: tuple[StagedSample | StoredRow, ...]
     record: Mapping[str, Any]
     results: ResultsList | None = None
 
 
 @dataclass(frozen=True)
 class WritePart(Stage):
-    """Writes the files of a part and its previews, from staged samples, of which one is in memory at a time.
+    """Writes the files of a part and its previews, from samples of which one is in memory at a time.
 
     Only the driver may commit the files (:func:`posecap.shards.commit_part`).
+
+    Args:
+        renew: the samples of a row with new texts; None where the rows of a part are all staged.
     """
 
     name: ClassVar[str] = "write"
@@ -685,6 +689,7 @@ class WritePart(Stage):
     gives: ClassVar[type] = PartFiles
 
     staging: Staging
+    renew: Callable[[StoredRow], Iterable[Sample]] | None = None
 
     def __call__(self, item: WriteJob) -> Iterator[PartFiles]:
         """Write a part.
@@ -693,15 +698,28 @@ class WritePart(Stage):
             TransientError: ``output_not_visible``, where this machine does not see the dataset; nothing was done.
             ShardError: a sample cannot be read.
             OSError: the disk or store is full or fails.
+            Exception: what ``renew`` raises.
         """
         storage = self.staging.storage
         if not self.staging.is_visible():
             raise TransientError(OUTPUT_NOT_VISIBLE, f"this machine does not see {storage.location}")
-        write_preview(storage, item.part, [self._thumbnail(staged) for staged in item.samples])
-        samples = self._samples(item.samples)
-        yield write_files(storage, item.part, samples, record=item.record, results=item.results)
+        files = write_files(storage, item.part, self._samples(item.samples), record=item.record, results=item.results)
+        try:
+            write_preview(storage, item.part, list(self._thumbnails(item.samples)))
+        except BaseException:
+            discard_files(storage, files)
+            raise
+        yield files
 
-    def _samples(self, staged: Sequence[StagedSample]) -> Iterator[Sample | PackedSample]:
+    def _samples(self, samples: Sequence[StagedSample | StoredRow]) -> Iterator[Sample | PackedSample]:
+        """The samples in order."""
+        for are_staged, some in groupby(samples, key=lambda one: isinstance(one, StagedSample)):
+            if are_staged:
+                yield from self._staged_samples([one for one in some if isinstance(one, StagedSample)])
+            elif self.renew is not None:
+                yield from chain.from_iterable(self.renew(one) for one in some if isinstance(one, StoredRow))
+
+    def _staged_samples(self, staged: Sequence[StagedSample]) -> Iterator[Sample | PackedSample]:
         """The samples, and the members of those that this build has staged, which need not be made again. An earlier
         version of posecap may have written the others in another way."""
         for one, members, mp4 in _read_members(self.staging.storage, staged):
@@ -711,7 +729,16 @@ class WritePart(Stage):
             else:
                 yield sample
 
-    def _thumbnail(self, staged: StagedSample) -> Thumbnail:
-        found = staged.thumbnail
-        read = None if found is None else partial(_read_one, self.staging.storage, found)
-        return Thumbnail(staged.key, staged.label, read)
+    def _thumbnails(self, samples: Sequence[StagedSample | StoredRow]) -> Iterator[Thumbnail]:
+        """Those of the samples, read where they are chosen."""
+
+        def thumbnail(key: str, label: str | None, at: FileRange | None) -> Thumbnail:
+            return Thumbnail(key, label, None if at is None else partial(_read_one, self.staging.storage, at))
+
+        for one in samples:
+            if isinstance(one, StagedSample):
+                yield thumbnail(one.key, one.label, one.thumbnail)
+            else:
+                for clip in one.clips:
+                    if clip.status == "kept" and clip.clip_id is not None:
+                        yield thumbnail(clip.clip_id, one.row.label, one.previews.get(clip.clip_id))

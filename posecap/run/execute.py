@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from time import monotonic, perf_counter
@@ -17,6 +17,7 @@ from posecap.run.replay import (
     Known,
     Recorder,
     RowFrames,
+    StaleResultsError,
     cut_back,
     former_samples,
     samples_with_texts,
@@ -26,7 +27,7 @@ from posecap.run.replay import (
 from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
-from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile
+from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile, WriteJob, WritePart
 from posecap.types import Addition, Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
 from posecap.uris import hide_secrets
 
@@ -34,6 +35,8 @@ MAX_DETAIL_LENGTH = 500
 """Characters of an outcome's detail: sidecars hold one for every row, and some libraries' errors are pages long."""
 WRITE = "write"
 """The name, among stages, of what writes samples down."""
+NOT_RENEWED = "not_renewed"
+"""The reason of a part that was not written since not all samples of its rows could get new texts."""
 OUTPUT_NOT_WRITABLE = "output_not_writable"
 """The reason of an item whose samples could not be staged."""
 
@@ -105,7 +108,8 @@ def execute(
     a later segment.
 
     A :class:`posecap.types.StoredRow` goes on behind the stage that it names. Where its results turn out to be damaged,
-    or not to be of the row's video, the row is done from the beginning.
+    or not to be of the row's video, the row is done from the beginning. A :class:`posecap.staging.WriteJob` is written
+    with the last stages' texts for its rows, or has failed with the reason :data:`NOT_RENEWED`.
 
     Args:
         staging: where samples are written as they come, so that one is in memory at a time. None, and a worker that
@@ -113,6 +117,8 @@ def execute(
             with the reason :data:`OUTPUT_NOT_WRITABLE`.
         storing: which results are stored, and how a row goes on from them; None where neither is done.
     """
+    if isinstance(item, WriteJob) and staging is not None and storing is not None:
+        return _renew(stages, item, staging, storing.perception)
     if isinstance(item, StoredRow):
         try:
             return _execute_item(stages, item, staging, storing)
@@ -157,6 +163,31 @@ def execute_each(
             if result.outputs or result.results is not None:
                 _enter_unwritable(result, error)
     return results
+
+
+def _renew(stages: Sequence[Stage], job: WriteJob, staging: Staging, perception: Perception) -> ItemResult:
+    """:func:`execute` of a part with rows to renew. What is not an engine's time counts as writing."""
+    result = ItemResult()
+    take_engine_seconds()
+    since = perf_counter()
+
+    def samples(row: StoredRow) -> Iterable[Sample]:
+        found = samples_with_texts(stages, row, staging.storage, perception)
+        if found is None:
+            raise StaleResultsError(f"row {row.row.row_id}: its samples cannot be kept as they are")
+        return found.values()
+
+    try:
+        result.outputs += WritePart(staging, samples)(job)
+    except Exception as error:  # whatever it is: its rows, done one by one, say what happened to each
+        detail = f"{type(error).__name__}: {error}"[:MAX_DETAIL_LENGTH]
+        result.error = ItemError("failed", WRITE, NOT_RENEWED, detail, retryable=True)
+    took, embedding = perf_counter() - since, stages[-2]
+    for engine, seconds in take_engine_seconds().items():
+        result.engine_seconds[embedding.name, engine] += seconds
+    result.seconds[embedding.name] = sum(result.engine_seconds.values())
+    result.seconds[WRITE] = max(0.0, took - result.seconds[embedding.name])
+    return result
 
 
 def _execute_item(stages: Sequence[Stage], item: Any, staging: Staging | None, storing: Storing | None) -> ItemResult:

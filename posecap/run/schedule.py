@@ -81,18 +81,21 @@ class _OpenRow:
 
 @dataclass
 class _OpenPart:
-    """A part's rows by position: those that are done, and those that are not."""
+    """A part's rows by position: those that are done, those that are under way, and those whose samples are taken from
+    the part that is replaced once all others are done."""
 
-    done: dict[int, RowResult]
-    rows: dict[int, _OpenRow]
+    done: dict[int, RowResult] = field(default_factory=dict)
+    rows: dict[int, _OpenRow] = field(default_factory=dict)
+    renewed: dict[int, StoredRow] = field(default_factory=dict)
 
 
 @dataclass
 class _UnwrittenPart:
-    """A part whose rows are done and whose files are not; ``tried`` are nodes that failed to write them, ``failures``
-    how often that happened."""
+    """A part whose rows are done, or renewed as its files are written; ``tried`` are nodes that failed to write them,
+    ``failures`` how often that happened."""
 
     done: PartResult
+    opened: _OpenPart
     tried: frozenset[str] = frozenset()
     failures: int = 0
 
@@ -111,7 +114,9 @@ class Schedule:
         on_node: called when a node joins, is drained or is gone.
         write_job: given every row of a part, the item that the pool's last segment, which is none of the pipeline's,
             turns into :class:`posecap.shards.PartFiles`; None where there is nothing to write. Without it there is no
-            such segment.
+            such segment. Where rows have samples that need new texts alone, it is also given these by position: then
+            the pipeline's last segment gets the item and makes the texts as it writes. With None for an answer, or if
+            that fails, whatever the reason, these rows are done one by one.
 
     ``health`` is what is known of the nodes.
     """
@@ -126,7 +131,7 @@ class Schedule:
         on_finished: Callable[[Finished], None] = lambda done: None,
         on_lost: Callable[[str], None] = lambda row_id: None,
         on_node: Callable[[NodeChange], None] = lambda changed: None,
-        write_job: Callable[[PartResult], Any] | None = None,
+        write_job: Callable[[PartResult, Mapping[int, StoredRow]], Any] | None = None,
     ) -> None:
         self._pool = pool
         self._poison_after = poison_after
@@ -140,7 +145,7 @@ class Schedule:
         self._open: dict[PartName, _OpenPart] = {}
         self._unwritten: dict[PartName, _UnwrittenPart] = {}
         self._written: deque[PartResult] = deque()
-        self._stored_waiting = 0  # rows of which results are stored, among the tasks of the last segment
+        self._stored_waiting = 0  # of the pipeline's last segment, tasks that begin there (_begins_last)
         self.health = Health()
 
     def run(self, parts: Iterable[WorkPart]) -> Iterator[PartResult]:
@@ -187,18 +192,32 @@ class Schedule:
         return [len(queue) for queue in self._queues]
 
     def _admit(self, part: WorkPart) -> None:
-        opened = self._open[part.name] = _OpenPart({}, {})
+        opened = self._open[part.name] = _OpenPart()
         for i, row in enumerate(part.rows):
             if isinstance(row, RowResult):
                 opened.done[i] = row
                 self._on_row(row)
+            elif isinstance(row, StoredRow) and row.samples is not None and self._write_job is not None:
+                opened.renewed[i] = row
             elif isinstance(row, StoredRow):
-                opened.rows[i] = _OpenRow(row.row)
-                self._queues[self._last_segment].append(Task(part.name, i, (0,), self._last_segment, row))
-                self._stored_waiting += 1
+                self._go_on(part.name, i, row)
             else:
                 opened.rows[i] = _OpenRow(row)
                 self._queues[0].append(Task(part.name, i, (0,), 0, row))
+
+    def _go_on(self, part: PartName, position: int, row: StoredRow) -> None:
+        """Queue a row that goes on from stored results."""
+        self._open[part].rows[position] = _OpenRow(row.row)
+        self._enqueue_last(Task(part, position, (0,), self._last_segment, row))
+
+    def _enqueue_last(self, task: Task) -> None:
+        """Queue a task that begins in the pipeline's last segment."""
+        self._queues[self._last_segment].append(task)
+        self._stored_waiting += 1
+
+    def _begins_last(self, task: Task) -> bool:
+        """Whether the task begins in the pipeline's last segment: a row with stored results, or a part to renew."""
+        return isinstance(task.item, StoredRow) or (task.row == WHOLE_PART and task.segment == self._last_segment)
 
     def _submit(self) -> None:
         """Later segments first; a segment gets no items while enough wait for the next one, on a node or in all."""
@@ -221,7 +240,7 @@ class Schedule:
                 if task is not None and not self._pool.takes(task):
                     passed_over.append(task)
                     continue
-                self._stored_waiting -= isinstance(first.item, StoredRow)
+                self._stored_waiting -= self._begins_last(first)
                 if task is not None:
                     self._pool.submit(task)
                     self._in_flight += 1
@@ -424,23 +443,52 @@ class Schedule:
     def _complete(self) -> Iterator[PartResult]:
         """Parts that are finished: written, or without files. Of others whose rows are done, writing begins."""
         for name in [name for name, opened in self._open.items() if not opened.rows]:
-            opened = self._open.pop(name)
-            done = PartResult(name, tuple(opened.done[i] for i in sorted(opened.done)))
-            job = self._write_job(done) if self._write_job else None
+            opened = self._open[name]
+            rows = {**opened.done, **{i: _renewed(row) for i, row in opened.renewed.items()}}
+            done = PartResult(name, tuple(rows[i] for i in sorted(rows)))
+            job = self._write_job(done, opened.renewed) if self._write_job else None
+            if job is None and opened.renewed:
+                self._reopen(name, opened)
+                continue
+            del self._open[name]
             if job is None:
                 yield done
+                continue
+            self._unwritten[name] = _UnwrittenPart(done, opened)
+            if opened.renewed:
+                self._enqueue_last(Task(name, WHOLE_PART, (), self._last_segment, job))
             else:
-                self._unwritten[name] = _UnwrittenPart(done)
                 self._queues[-1].append(Task(name, WHOLE_PART, (), self._pool.segments - 1, job))
         while self._written:
             yield self._written.popleft()
+
+    def _reopen(self, name: PartName, opened: _OpenPart) -> None:
+        """Do the rows of a part one by one that were to be renewed."""
+        self._open[name] = opened
+        for position, row in opened.renewed.items():
+            self._go_on(name, position, row)
+        opened.renewed = {}
+
+    def _enter_renewed(self, part: _UnwrittenPart, done: Finished, result: ItemResult) -> PartResult:
+        """The part with its rows that were renewed as it was written; the first of them counts the seconds of all."""
+        rows, seconds = list(part.done.rows), result.seconds
+        for i in part.opened.renewed:
+            rows[i] = replace(rows[i], node=done.node, seconds=seconds)
+            seconds = {}
+            self._on_row(rows[i])
+        return replace(part.done, rows=tuple(rows))
 
     def _receive_files(self, done: Finished) -> None:
         """Written files, or the reason to write them again: on another node where there is one that has not failed."""
         task, result, part = done.task, done.result, self._unwritten[done.task.part]
         if isinstance(result, ItemResult) and result.error is None:
             (files,) = result.outputs
-            self._written.append(replace(self._unwritten.pop(task.part).done, files=files))
+            self._written.append(replace(self._enter_renewed(part, done, result), files=files))
+            del self._unwritten[task.part]
+            return
+        if part.opened.renewed:
+            del self._unwritten[task.part]
+            self._reopen(task.part, part.opened)
             return
         if isinstance(result, ItemResult | WorkerLost):
             why, enough = ("its worker died", self._poison_after)
@@ -451,6 +499,11 @@ class Schedule:
             if part.failures >= enough and not self._pool.nodes(task.segment) - part.tried:
                 raise PartNotWrittenError(f"part {task.part} cannot be written: {why}; start the build again")
         self._queues[task.segment].appendleft(task)
+
+
+def _renewed(row: StoredRow) -> RowResult:
+    """A row as it is once the texts of its samples are made anew."""
+    return _conclude(row.row, [ItemResult(clips=list(row.clips), results=row.results)], "")
 
 
 def _conclude(row: Row, pieces: list[ItemResult], node: str) -> RowResult:

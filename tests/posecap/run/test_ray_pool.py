@@ -513,7 +513,10 @@ def test_whatever_happens_every_row_ends_once_and_every_part_is_written(start, m
     ]
     rows: list[str] = []
     schedule = Schedule(
-        pool, poison_after=99, write_job=lambda done: str(done.name), on_row=lambda row: rows.append(row.outcome.row_id)
+        pool,
+        poison_after=99,
+        write_job=lambda done, _: str(done.name),
+        on_row=lambda row: rows.append(row.outcome.row_id),
     )
     found = {done.name: done for done in schedule.run(parts)}
     assert sorted(rows) == sorted(row.row_id for part in parts for row in part.rows if isinstance(row, Row))

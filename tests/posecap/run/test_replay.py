@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pytest
 
+from posecap import staging
 from posecap.build import BuildResult
 from posecap.cleanup import collect_garbage
 from posecap.progress import Progress
 from posecap.removal import remove
+from posecap.run import execute
 from posecap.run.replay import LazyFrames, RowFrames, StaleResultsError
 from posecap.shards import Dataset, committed, read_sidecar, write_dataset_list
 from posecap.shards.results import StoredClip, decode_results, read_results_list
 from posecap.shards.sidecar import encode_document
 from posecap.stage import Rejected, Stage
 from posecap.stages.filter_people import FilterPeople
-from posecap.storage import open_storage
-from posecap.types import Clip, PartName, PosedClip, Row, Span, Video
+from posecap.storage import Location, open_storage
+from posecap.types import Clip, PartName, PosedClip, Row, Span, StoredRow, Video
 from posecap.verify import repair, verify
+from posecap.visualization.contact_sheet import Thumbnail, write_preview
 from tests import building, cheap, small
 
 if TYPE_CHECKING:
@@ -165,6 +168,20 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return rows
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the rows that went on from what is stored one by one, not as their part was written."""
+    rows, one = list[str](), execute._execute_item
+
+    def executing(stages: Sequence[Stage], item: Any, *others: Any) -> execute.ItemResult:
+        if isinstance(item, StoredRow):
+            rows.append(item.row.row_id)
+        return one(stages, item, *others)
+
+    monkeypatch.setattr(execute, "_execute_item", executing)
+    return rows
+
+
 FILTER = """\
 from posecap.stages.filter_clips import FilterClips
 at = [s.name for s in pipeline.stages].index("skeleton") + 1
@@ -187,14 +204,14 @@ changed("embed", text=Failing())"""
 
 @pytest.mark.parametrize("change", ["captions", "text model"])
 def test_samples_of_which_texts_alone_change_are_not_made_from_clips(
-    tmp_path: Path, chosen: list[str], change: str
+    tmp_path: Path, chosen: list[str], alone: list[str], change: str
 ) -> None:
     lines, _ = CHANGES[change]
     small.build(cheap.manifest(tmp_path))
     assert {*chosen} == {"span", "shots", "other"}
     chosen.clear()
     result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
-    assert chosen == []
+    assert chosen == alone == []
     check(tmp_path, result, pipeline=lines)
 
 
@@ -223,11 +240,24 @@ def test_where_clips_are_filtered_by_the_label_a_row_with_another_one_is_made_fr
     check(tmp_path, result, rows, pipeline=FILTER)
 
 
-def test_a_row_whose_texts_get_no_vector_is_made_from_its_clips_which_say_so(tmp_path: Path, chosen: list[str]) -> None:
+def test_a_row_of_which_no_clip_is_left_is_done_alone_where_clips_are_filtered_by_the_row(
+    tmp_path: Path, alone: list[str]
+) -> None:
+    lines = "\n".join((FILTER, CHANGES["captions"][0]))
+    small.build(cheap.manifest(tmp_path, pipeline=FILTER))
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert alone == ["dark"], "there is nobody in it; of the one whose label is left out the plan knows"
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_a_row_whose_texts_get_no_vector_is_made_from_its_clips_which_say_so(
+    tmp_path: Path, chosen: list[str], alone: list[str]
+) -> None:
     small.build(cheap.manifest(tmp_path))
     chosen.clear()
     result = small.build(cheap.manifest(tmp_path, pipeline=FAILING), on_change="update")
     assert {*chosen} == {"shots"}
+    assert sorted(alone) == ["dark", "shots", "span"], "the others of its part as well"
     check(tmp_path, result, pipeline=FAILING)
 
 
@@ -242,6 +272,47 @@ def test_samples_that_are_not_as_they_were_written_are_made_from_clips(tmp_path:
     result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
     assert chosen == ["other"]
     check(tmp_path, result, pipeline=lines)
+
+
+def test_after_a_crash_rows_are_done_one_by_one_so_that_each_is_noted(tmp_path: Path, alone: list[str]) -> None:
+    lines, _ = CHANGES["captions"]
+    root = small.build(cheap.manifest(tmp_path)).root
+    (root / ".crash").write_text("Fatal Python error: Segmentation fault\n")
+    (root / ".rows-under-way").write_bytes(b"")
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert sorted(alone) == ["dark", "other", "shots", "span"]
+    check(tmp_path, result, pipeline=lines)
+
+
+def test_clips_that_were_removed_do_not_come_back_with_new_texts(tmp_path: Path, alone: list[str]) -> None:
+    lines, _ = CHANGES["captions"]
+    root = small.build(cheap.manifest(tmp_path)).root
+    (line,) = (line for line in index(root) if line["row_id"] == "span")
+    remove(root, [line["key"]], reason="asked")
+    small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert sorted(alone) == ["dark", "other", "shots"]
+    assert {one["row_id"] for one in index(root)} == {"shots", "other"}
+    assert verify(root).problems == ()
+
+
+def test_a_part_that_cannot_be_written_with_new_texts_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: list[str]
+) -> None:
+    lines, _ = CHANGES["text model"]
+    small.build(cheap.manifest(tmp_path))
+    failed = set[PartName]()
+
+    def preview(location: Location, part: PartName, thumbnails: Sequence[Thumbnail]) -> None:
+        if thumbnails and part not in failed:
+            failed.add(part)
+            raise OSError("no space")
+        write_preview(location, part, thumbnails)
+
+    monkeypatch.setattr(staging, "write_preview", preview)
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    assert sorted(alone) == ["dark", "other", "shots", "span"]
+    check(tmp_path, result, pipeline=lines)
+    assert not [name for top in ("data", "index", "results") for name in (result.root / top).rglob(".*")]
 
 
 def test_clips_that_a_looser_threshold_lets_through_are_decoded_for_their_vectors_alone(tmp_path: Path) -> None:

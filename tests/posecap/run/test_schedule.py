@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -575,7 +576,7 @@ class WritingPool(Pool):
         return self.trouble.pop(0) if self.trouble else ItemResult(outputs=[PartFiles({}, {}, task.item)])
 
 
-def samples_of(done: PartResult) -> int | None:
+def samples_of(done: PartResult, renewed: Mapping[int, StoredRow]) -> int | None:
     return sum(len(row.samples) for row in done.rows) or None
 
 
@@ -619,6 +620,92 @@ def test_a_part_that_one_node_cannot_write_is_written_by_another():
 def test_a_part_that_cannot_be_written_ends_the_build(trouble, nodes, why):
     with pytest.raises(PartNotWrittenError, match=f"part train/00000 cannot be written: {why}"):
         run(WritingPool(*trouble, nodes=nodes), [part(0, "ok")], write_job=samples_of)
+
+
+class RenewingPool(WritingPool):
+    """The first segment also writes parts with rows to renew; ``renewals`` are results in place of its first ones."""
+
+    def __init__(self, *renewals: ItemResult | WorkerLost | NodeLost | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.renewals = list(renewals)
+        self.begun: list[str] = []
+
+    def wait(self) -> Finished:
+        renewals = [i for i, task in enumerate(self.held) if task.row == WHOLE_PART and task.segment == 0]
+        if not renewals:
+            return super().wait()
+        task = self.held.pop(renewals[0])
+        written = ItemResult(outputs=[PartFiles({}, {}, len(task.item))], seconds={"embed": 1.0})
+        return Finished(task, "a", self.renewals.pop(0) if self.renewals else written)
+
+    def row(self, task: Task) -> ItemResult:
+        item = task.item.row if isinstance(task.item, StoredRow) else task.item
+        self.begun.append(item.row_id)
+        return super().row(replace(task, item=item))
+
+
+def with_samples(row: Row) -> StoredRow:
+    """A row with one sample of which the texts alone are to be made."""
+    clip = ClipOutcome(status="kept", clip_id=row.row_id.ljust(24, "0"))
+    return replace(stored(row), samples=("columns", "ab"), clips=(clip,))
+
+
+def keys_of(done: PartResult, renewed: Mapping[int, StoredRow]) -> list[str] | None:
+    """The keys of a part's samples, in order."""
+    return [clip.clip_id or "" for row in done.rows for clip in row.outcome.clips] or None
+
+
+KINDS = ["whole", "stored", "with samples", "known"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kinds=st.lists(st.lists(st.sampled_from(KINDS), max_size=5), max_size=5),
+    fails=st.lists(st.sampled_from([BROKEN, DIED, NodeLost(), None]), max_size=3),
+    picks=st.randoms(use_true_random=False),
+)
+def test_rows_of_which_texts_alone_change_are_renewed_once_the_others_of_their_part_are_done(kinds, fails, picks):
+    parts = []
+    for number, some in enumerate(kinds):
+        rows: list[Any] = []
+        for row, kind in zip(part(number, *["ok"] * len(some)).rows, some, strict=True):
+            known = RowResult(RowOutcome(row_id=row.row_id, uri=row.uri, status="rejected"))
+            rows.append({"whole": row, "stored": stored(row), "with samples": with_samples(row), "known": known}[kind])
+        parts.append(WorkPart(PartName("train", number), tuple(rows)))
+    told: list[str] = []
+    pool = RenewingPool(*fails, pick=lambda n: picks.randrange(n))
+    done = run(pool, parts, write_job=keys_of, on_row=lambda row: told.append(row.outcome.row_id))
+    for p, some in zip(parts, kinds, strict=True):
+        found = done[p.name]
+        ids = [f"{p.name.number}-{i}" for i in range(len(some))]
+        assert [row.outcome.row_id for row in found.rows] == ids
+        assert [row.outcome.status == "kept" for row in found.rows] == [kind != "known" for kind in some]
+        assert (found.files is None) == (set(some) <= {"known"})
+    assert len(told) == len(set(told)) == sum(map(len, kinds))
+    renewals = sum("with samples" in some for some in kinds)
+    if len(fails) == 0:
+        assert len(pool.begun) == sum(kind in ("whole", "stored") for some in kinds for kind in some)
+    assert len(pool.renewals) == max(0, len(fails) - renewals), "a part is renewed once at most"
+
+
+def test_a_part_that_cannot_be_renewed_is_written_from_its_rows_done_one_by_one():
+    p = part(0, "ok", "ok", "ok")
+    rows = (with_samples(p.rows[0]), p.rows[1], with_samples(p.rows[2]))
+    pool = RenewingPool(BROKEN)
+    (done,) = run(pool, [WorkPart(p.name, rows)], write_job=keys_of).values()
+    assert pool.begun == ["0-1", "0-0", "0-2"]
+    assert [len(row.samples) for row in done.rows] == [1, 1, 1]
+    assert [row.node for row in done.rows] == ["a"] * 3
+
+
+def test_the_first_renewed_row_has_the_seconds_of_all_and_nothing_is_renewed_that_is_not_to_be():
+    p = part(0, "ok", "ok")
+    rows = [WorkPart(p.name, tuple(map(with_samples, p.rows)))]
+    (done,) = run(RenewingPool(), rows, write_job=keys_of).values()
+    assert [(row.node, row.seconds) for row in done.rows] == [("a", {"embed": 1.0}), ("a", {})]
+    pool = RenewingPool()
+    run(pool, rows, write_job=lambda done, renewed: None if renewed else "all")
+    assert (pool.begun, pool.jobs) == (["0-0", "0-1"], [("a", "all")])
 
 
 def test_every_finished_task_is_told_and_the_row_names_its_node():
