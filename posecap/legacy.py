@@ -238,7 +238,6 @@ def translated(tree: ast.Module) -> list[Hint]:
     """Replace old names in a pipeline file's syntax tree, in place; returns what was changed, in the file's order."""
     found = _Translation()
     found.visit(tree)
-    ast.fix_missing_locations(tree)
     return sorted(found.hints, key=lambda hint: hint.line)
 
 

@@ -297,20 +297,31 @@ def check_words(part: Stage | Engine) -> None:
     Raises:
         ValueError: with the stage's or engine's name, the field and its words.
     """
-    if not is_dataclass(part):
-        return
-    try:
-        types = get_type_hints(type(part))
-    except NameError:
-        return
-    for f in fields(part):
-        value, kind = getattr(part, f.name), types[f.name]
-        members = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-        words = [word for member in members if get_origin(member) is Literal for word in get_args(member)]
-        others = [member for member in members if get_origin(member) is not Literal]
+    kind: type = type(part)
+    for name, (words, others) in _choices(kind).items():
+        value = getattr(part, name)
         wants_word = not others or (isinstance(value, str) and str not in others)
-        if words and wants_word and value not in words:
-            raise ValueError(f"{part.name}: {f.name} is {value!r}, expected one of {', '.join(map(repr, words))}")
+        if wants_word and value not in words:
+            raise ValueError(f"{part.name}: {name} is {value!r}, expected one of {', '.join(map(repr, words))}")
+
+
+@functools.lru_cache(maxsize=256)  # more classes than a pipeline has; those of a pipeline file are new each time
+def _choices(kind: type) -> dict[str, tuple[tuple[object, ...], tuple[object, ...]]]:
+    """Of the fields of a dataclass whose type is a choice of words: the words by the field's name, and the other types
+    that the choice allows. Annotations are evaluated for it, which takes a millisecond for a class."""
+    if not is_dataclass(kind):
+        return {}
+    try:
+        types = get_type_hints(kind)
+    except NameError:
+        return {}
+    found = {}
+    for f in fields(kind):
+        members = get_args(types[f.name]) if get_origin(types[f.name]) in (Union, UnionType) else (types[f.name],)
+        words = tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
+        if words:
+            found[f.name] = words, tuple(member for member in members if get_origin(member) is not Literal)
+    return found
 
 
 def configuration(part: object) -> JSON:

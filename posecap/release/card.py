@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,6 +20,9 @@ from posecap.release.dataset_info import MODELS, QUALITY, DatasetInfo, hub_ident
 from posecap.shards import INDEX_SCHEMA
 from posecap.skeletons import MEASURES
 from posecap.weights.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 CARD_FILE = "card.md"
 """Upload it to the Hugging Face Hub under the name ``README.md``."""
@@ -66,27 +70,16 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     Args:
         languages: of the captions, as ISO 639-1 codes; nothing checks them.
     """
-    # Here, so that commands on a finished dataset do without what only a build needs.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    template = Environment(  # noqa: S701 - Markdown: words from outside pass through the filter `plain`
-        loader=PackageLoader("posecap.release", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    template.filters.update(plain=_plain, number="{:,}".format)
     quality = {name: found for name, found in info.quality().items() if found is not None}
     known = {n: sha256 for member in info.extra.values() for n, sha256 in member.weights.items()}
     known |= info.lineage.get("weights", {})
     weights = [(n, sha256, REGISTRY.get(n)) for n, sha256 in sorted(known.items())]
-    return template.get_template("card.md.jinja").render(
+    return _template().render(
         info=info,
         posecap_version=__version__,
         about_video=_ABOUT_VIDEO[info.store_video],
         longest_table=_LONGEST_TABLE,
-        front_matter=yaml.safe_dump(_front_matter(info, languages), sort_keys=False, allow_unicode=True, width=100),
+        front_matter=_yaml(_front_matter(info, languages)) + _declared_types(),
         index_files=json.dumps({split.replace("-", "_"): _index_files(split, info.splits) for split in info.splits}),
         layouts=[f"{name} ({len(LAYOUTS[name].names)} joints)" for name in info.counted("layout") if name],
         license_url=license_url(info.license),
@@ -132,6 +125,23 @@ def make_card(info: DatasetInfo, *, languages: Sequence[str] = ("en",)) -> str:
     )
 
 
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    """Of the card. It takes a tenth of a second to compile."""
+    # Here, so that commands on a finished dataset do without what only a build needs.
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(  # noqa: S701 - Markdown: words from outside pass through the filter `plain`
+        loader=PackageLoader("posecap.release", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(plain=_plain, number="{:,}".format)
+    return environment.get_template("card.md.jinja")
+
+
 def without_video(card: str) -> str:
     """The card of a dataset with the clips as mp4 as that of the same dataset without them."""
     for stored, none in zip(_ABOUT_VIDEO["clip"], _ABOUT_VIDEO["none"], strict=True):
@@ -166,11 +176,20 @@ def _front_matter(info: DatasetInfo, languages: Sequence[str]) -> dict[str, Any]
             {"config_name": "samples", "default": True, "data_files": files("data/{}/pose-*.tar")},
             {"config_name": "index", "data_files": files("data/{}/pose-*.tar")},
         ],
-        "dataset_info": [
-            {"config_name": "samples", "features": _FEATURES},
-            {"config_name": "index", "features": _facts()},
-        ],
     }
+
+
+@lru_cache(maxsize=1)
+def _declared_types() -> str:
+    """The end of the front matter, the same in every card: the types of columns, for the Hub's loader."""
+    types = {"samples": _FEATURES, "index": _facts()}
+    return _yaml({"dataset_info": [{"config_name": name, "features": found} for name, found in types.items()]})
+
+
+def _yaml(values: Mapping[str, Any]) -> str:
+    """A mapping as the lines of it that stand in a front matter."""
+    lines: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return lines
 
 
 def _index_files(split: str, splits: Sequence[str]) -> str:
