@@ -12,6 +12,8 @@ The other clips are signatures that are made up: pictures with the frequencies o
 measured, of random signs, so that no two show the same, in which moves what moves in another clip of that half, turned
 or mirrored at random.
 
+With --signatures they are written into a file, and taken from it the next time: making them takes most of the time.
+
 Recall is the share of copies that end in the group of their original, precision that of the found pairs of one video
 among all found pairs but those of two measured videos. These are counted by name, to be looked at: some of the shared
 videos show the same footage.
@@ -114,6 +116,23 @@ def film(path: Path, name: str, scratch: Path, *, copied: bool) -> tuple[Filmed,
     return Filmed(name, original, signed), took, len(Signature.parse(original).values_NK)
 
 
+def read_kept(path: Path | None) -> dict[str, tuple[Filmed, float, int]]:
+    """What :func:`keep` wrote, by the video's name; the last line of each."""
+    lines = path.read_text().splitlines() if path is not None and path.exists() else []
+    found = (json.loads(line) for line in lines)
+    return {
+        one["name"]: (Filmed(one["name"], one["original"], one["copies"]), one["seconds"], one["frames"])
+        for one in found
+    }
+
+
+def keep(path: Path | None, filmed: Filmed, seconds: float, frames: int) -> None:
+    """Add what :func:`film` gave to a file, if there is one."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps({**vars(filmed), "seconds": seconds, "frames": frames}) + "\n")
+
+
 def number_of(name: str) -> int:
     """A video's own seed, so that it is copied in the same way every time."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
@@ -141,19 +160,27 @@ def main() -> None:
     share = "of the pairs of two other clips that are near in the index, the share that is compared (default: 1)"
     parser.add_argument("--compared", type=float, default=1.0, metavar="SHARE", help=share)
     parser.add_argument("--seed", type=int, default=0)
+    kept = "JSON lines in which signatures are kept, those that are there taken: of the same videos and functions"
+    parser.add_argument("--signatures", type=Path, metavar="FILE", help=kept)
     options = parser.parse_args()
     measured: list[Filmed] = []
     donors: list[Filmed] = []
     seconds, frames = [], []
+    known = read_kept(options.signatures)
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(path for path in options.videos.rglob("*") if path.suffix.lower() in SUFFIXES):
             name = path.relative_to(options.videos).as_posix()
             half = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 2
+            copied = half == options.half
             try:
-                filmed, took, moments = film(path, name, Path(folder) / "copy.mp4", copied=half == options.half)
+                found = known.get(name)
+                if found is None or (copied and not found[0].copies):
+                    found = film(path, name, Path(folder) / "copy.mp4", copied=copied)
+                    keep(options.signatures, *found)
             except Reject as rejected:
                 print(f"passed over {name}: {rejected}")
                 continue
+            filmed, took, moments = found
             (measured if half == options.half else donors).append(filmed)
             seconds.append(took)
             frames.append(moments)

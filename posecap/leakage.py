@@ -80,13 +80,15 @@ class Audit:
         return ", ".join(looks)
 
 
-def audit(
-    location: Location, *, groups: Mapping[str, Mapping[str, str]] | None = None, where: str | Where | None = None
-) -> Audit:
+Values = Mapping[str, Collection[str]]
+"""Of a column of the manifest's tables: all that rows of a video have, by its URI. A clip has those of its video."""
+
+
+def audit(location: Location, *, groups: Mapping[str, Values] | None = None, where: str | Where | None = None) -> Audit:
     """Look for leaks between the splits of a dataset, wherever its splits come from.
 
     Args:
-        groups: by the name of a column, the values by URI, as a table of the manifest gives them.
+        groups: values by the name of a column.
         where: only among clips for which this condition holds (:mod:`posecap.shards.where`).
 
     Raises:
@@ -98,7 +100,7 @@ def audit(
         return audit_clips(clips, clips.pairs(), groups=groups)
 
 
-def audit_clips(clips: Clips, pairs: Sequence[Pair], *, groups: Mapping[str, Mapping[str, str]] | None = None) -> Audit:
+def audit_clips(clips: Clips, pairs: Sequence[Pair], *, groups: Mapping[str, Values] | None = None) -> Audit:
     """:func:`audit` of clips that are read and compared already."""
     leader = joined(clips.table.num_rows, [(pair.first, pair.second) for pair in pairs])
     return _audit(clips.table, pa.array(leader), groups or {}, signed=len(clips.signed_S))
@@ -126,7 +128,7 @@ def audit_recorded(location: Location, *, index: Any = None) -> Audit:
     return replace(_audit(table, near, {}, signed=0), near="recorded")
 
 
-def _audit(table: Any, near: Any, groups: Mapping[str, Mapping[str, str]], *, signed: int) -> Audit:
+def _audit(table: Any, near: Any, groups: Mapping[str, Values], *, signed: int) -> Audit:
     """Of clips of an index, with a value for each that near-duplicates share."""
     leaks = [Leak("source_video", uri, counts, keys) for uri, counts, keys in _in_several(table, table["uri"])]
     named = {leak.what for leak in leaks}
@@ -140,8 +142,9 @@ def _audit(table: Any, near: Any, groups: Mapping[str, Mapping[str, str]], *, si
             leaks.append(Leak("source_video", " and ".join(sorted(names[source])[:2]), counts, keys))
     leaks += [Leak("near_duplicate", "", counts, keys) for _, counts, keys in _in_several(table, near)]
     for column, values in groups.items():
-        of_clips = pa.array([values.get(uri) for uri in table["uri"].to_pylist()], pa.string())
-        several = _in_several(table, of_clips)
+        of_clips = pa.array([list(values.get(uri, ())) for uri in table["uri"].to_pylist()], pa.list_(pa.string()))
+        clips_with_values = table.select(["split", "key"]).take(pc.list_parent_indices(of_clips))
+        several = _in_several(clips_with_values, pc.list_flatten(of_clips))
         leaks += [Leak("group", f"{column} {value}", counts, keys) for value, counts, keys in several]
     splits = tuple(sorted(pc.unique(table["split"]).to_pylist()))
     return Audit(table.num_rows, splits, signed, tuple(groups), tuple(leaks))

@@ -27,7 +27,7 @@ ROWS: Mapping[str, dict[str, Any]] = {
 }
 """By id: ``seed`` of the footage, ``source`` of the file, and the person who is in it."""
 SPLITS = {**dict.fromkeys(ROWS, "train"), **dict.fromkeys(("copy", "renamed-too", "long-2", "next-day"), "test")}
-PERSON_BY_URI = {str(known.get("uri", f"{name}.mp4")): str(known["person"]) for name, known in ROWS.items()}
+PERSON_BY_URI = {str(known.get("uri", f"{name}.mp4")): {str(known["person"])} for name, known in ROWS.items()}
 
 
 @lru_cache(maxsize=32)

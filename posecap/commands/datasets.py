@@ -677,14 +677,19 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _duplicates(options: argparse.Namespace) -> int:
-    from posecap.duplicates import DUPLICATES_FILE, SignatureStore, group_clips, read_clips, write_groups
+    from posecap.duplicates import SignatureStore, group_clips, read_clips, write_groups
+    from posecap.storage import DatasetLockedError
 
     root = only_dataset(options)
     with SignatureStore() as store:
         clips = read_clips(store, root)
         groups = group_clips(clips, clips.pairs())
-    with root.lock():
-        write_groups(root, groups)
+    unrecorded: OSError | DatasetLockedError | None = None
+    try:
+        with root.lock():
+            write_groups(root, groups)
+    except (OSError, DatasetLockedError) as error:  # they are shown first: finding them may have taken hours
+        unrecorded = error
     members: dict[int, list[dict[str, Any]]] = {}
     for row in groups.to_pylist():
         members.setdefault(row["group"], []).append(row)
@@ -692,14 +697,7 @@ def _duplicates(options: argparse.Namespace) -> int:
         for row in groups.to_pylist():
             print(json.dumps(row))
     else:
-        counts = f"{groups.num_rows:,} of {count_text(clips.table.num_rows, 'clip')}"
-        print(f"{count_text(len(members), 'group')} of near-duplicates, {counts}")
-        for number, group in list(members.items())[:_GROUPS_PRINTED]:
-            print(f"group {number}")
-            for row in group:
-                print(f"  {'best' if row['best'] else '    '}  {_group_line(row)}")
-        if len(members) > _GROUPS_PRINTED:
-            print(f"and {len(members) - _GROUPS_PRINTED:,} more groups, in {DUPLICATES_FILE}")
+        _print_groups(members, clips.table.num_rows)
         _print_unsigned(len(clips.signed_S), clips.table.num_rows)
     if options.output and members:
         from posecap.visualization.contact_sheet import view_clips
@@ -707,6 +705,8 @@ def _duplicates(options: argparse.Namespace) -> int:
         shown = [(row["key"], _heading(row)) for group in members.values() for row in group][: options.count]
         sheet = view_clips(root, shown, out=options.output, footage=_local_footage(root))
         print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}", file=sys.stderr if options.json else sys.stdout)
+    if unrecorded is not None:
+        raise unrecorded
     if options.keep == "best" and members:
         from posecap.removal import remove
 
@@ -715,6 +715,20 @@ def _duplicates(options: argparse.Namespace) -> int:
         done = f"removed {count_text(len(worse), 'clip')}: run `posecap build` again for a report without them"
         print(done, file=sys.stderr if options.json else sys.stdout)
     return COMPLETE
+
+
+def _print_groups(members: Mapping[int, list[dict[str, Any]]], clips: int) -> None:
+    """Print groups of near-duplicates, by number, among so many clips."""
+    from posecap.duplicates import DUPLICATES_FILE
+
+    counts = f"{sum(map(len, members.values())):,} of {count_text(clips, 'clip')}"
+    print(f"{count_text(len(members), 'group')} of near-duplicates, {counts}")
+    for number, group in list(members.items())[:_GROUPS_PRINTED]:
+        print(f"group {number}")
+        for row in group:
+            print(f"  {'best' if row['best'] else '    '}  {_group_line(row)}")
+    if len(members) > _GROUPS_PRINTED:
+        print(f"and {len(members) - _GROUPS_PRINTED:,} more groups, in {DUPLICATES_FILE}")
 
 
 def _group_line(row: Mapping[str, Any]) -> str:
@@ -743,6 +757,11 @@ def _leakage(options: argparse.Namespace) -> int:
 
     root = only_dataset(options)
     found = audit(root, groups=_values_by_uri(root, options.manifest, options.group_by), where=options.where)
+    if options.where and not found.clips:
+        print(
+            f"posecap: --where {options.where}: no clip of {root.location} passes, so none is compared", file=sys.stderr
+        )
+        return ERROR
     if options.json:
         leaks = [{"kind": leak.kind, "what": leak.what, "clips": leak.clips, "keys": leak.keys} for leak in found.leaks]
         counts = {"clips": found.clips, "splits": found.splits, "signed": found.signed, "columns": found.columns}
@@ -756,8 +775,8 @@ def _leakage(options: argparse.Namespace) -> int:
     return ALARM if found.leaks else COMPLETE
 
 
-def _values_by_uri(root: Storage, manifest: Path | None, columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By column, the values that the manifest's tables have, by URI.
+def _values_by_uri(root: Storage, manifest: Path | None, columns: Sequence[str]) -> dict[str, dict[str, set[str]]]:
+    """By column, all values that the manifest's tables have for a video, by URI.
 
     Raises:
         DatasetChoiceError: columns are asked for, and there is no manifest to read them from.
@@ -772,8 +791,12 @@ def _values_by_uri(root: Storage, manifest: Path | None, columns: Sequence[str])
     path = manifest or read_manifest_path(root)
     if path is None:
         raise DatasetChoiceError(f"it is not known which manifest {root.location} is from: name it with --manifest")
-    found = read_manifest(path)
-    return {column: dict(column_values(found, column)) for column in columns}
+    found, values = read_manifest(path), dict[str, dict[str, set[str]]]()
+    for column in columns:
+        of_column = values[column] = {}
+        for uri, value in column_values(found, column):
+            of_column.setdefault(uri, set()).add(value)
+    return values
 
 
 def _remove(options: argparse.Namespace) -> int:

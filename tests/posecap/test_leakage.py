@@ -11,7 +11,7 @@ from posecap.leakage import audit, audit_recorded
 from posecap.manifest.manifest_file import read_manifest
 from posecap.plan import make_plan
 from posecap.release.card import make_card
-from posecap.storage import Location
+from posecap.storage import Location, open_storage
 from posecap.types import PartName
 from tests import built, planted
 from tests.dataset_infos import info
@@ -58,6 +58,27 @@ def test_every_planted_leak_is_found(tmp_path: Path) -> None:
     assert near.clips == {"test": 1, "train": 1}
     assert sum(leak.kind == "near_duplicate" for leak in found.leaks) == 2  # the copy, and the file with two names
     assert found.checked == "source videos, column person, near-duplicates by signatures"
+
+
+def test_a_clip_has_all_values_of_its_video(tmp_path: Path) -> None:
+    planted.build(tmp_path)
+    pairs = [{"long.mp4": {"gus", "eve"}, "alone.mp4": {"gus"}}, {"long.mp4": {"eve"}, "alone.mp4": {"gus"}}]
+    found = [
+        {leak.what: leak.clips for leak in audit(tmp_path, groups={"person": values}).leaks if leak.kind == "group"}
+        for values in pairs
+    ]
+    assert found[0] == {"person eve": {"test": 1, "train": 1}, "person gus": {"test": 1, "train": 2}}
+    assert found[1] == {"person eve": {"test": 1, "train": 1}}
+
+
+def test_groups_that_cannot_be_recorded_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planted.build(tmp_path)
+    with open_storage(tmp_path).lock():
+        assert main(["duplicates", str(tmp_path), "--keep", "best"]) == 1
+    said = capsys.readouterr()
+    assert "2 groups of near-duplicates" in said.out
+    assert "is being built by process" in said.err
+    assert not (tmp_path / "duplicates.parquet").exists()
 
 
 def test_without_signatures_it_says_what_it_cannot_see(tmp_path: Path) -> None:
@@ -132,8 +153,8 @@ def test_the_command_ends_with_4_for_a_check(tmp_path: Path, capsys: pytest.Capt
     some = json.loads(capsys.readouterr().out)
     assert (some["clips"], some["where"], some["checked"]) == (5, "label == 'label-0'", found_by)
     assert [leak["kind"] for leak in some["leaks"]] == ["near_duplicate"]
-    assert main(["leakage", str(tmp_path), "--where", "label == 'label-7'"]) == 0
-    assert "of 0 clips" in capsys.readouterr().out
+    assert main(["leakage", str(tmp_path), "--where", "label == 'label-7'"]) == 1
+    assert "no clip of" in capsys.readouterr().err
     assert main(["leakage", str(tmp_path), "--where", "labels == 1"]) == 1
     assert "did you mean label?" in capsys.readouterr().err
     planted.build(tmp_path / "sound", dict.fromkeys(planted.ROWS, "train"))
