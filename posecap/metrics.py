@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult
 from posecap.run.execute import ItemResult
-from posecap.run.pool import WHOLE_PART, Finished, Load, NodeChange, WorkerLost
+from posecap.run.pool import Finished, Load, NodeChange, WorkerLost
 from posecap.shards import PartFiles
 from posecap.stage import Resources
 
@@ -204,7 +204,7 @@ class BuildMetrics:
             self._add(WORKER_LOSSES, 1, node, self._word(result.reason))
         elif isinstance(result, ItemResult):
             self._spent(done.task.segment, node, result)
-            if done.task.row == WHOLE_PART:
+            if done.task.writes:
                 files = [output for output in result.outputs if isinstance(output, PartFiles)]
                 self._add(WRITTEN_BYTES, sum(one.size_bytes for file in files for one in file.written.values()), node)
         seconds = self._clock() - self._sampled

@@ -19,6 +19,8 @@ from posecap.types import PartName, StagedSample
 
 WHOLE_PART = -1
 """In place of a row's position: the task that writes the part."""
+RENEWED_PART = -2
+"""The same of a part with rows that get new texts as it is written, in the pipeline's last segment."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Task:
     """One item for one worker.
 
     Args:
-        row: position of its row in the part; :data:`WHOLE_PART` for what writes the part.
+        row: position of its row in the part; :data:`WHOLE_PART` or :data:`RENEWED_PART` for what writes the part.
         order: sorts the items of one row: 0, then the number of the item among the outputs of each earlier segment.
         segment: number of the pipeline's segment that is to run, from 0.
         attempt: how often the row has started over before.
@@ -42,6 +44,11 @@ class Task:
     attempt: int = 0
     node: str | None = None
     avoid: frozenset[str] = frozenset()
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes the part, and is none of a row."""
+        return self.row in (WHOLE_PART, RENEWED_PART)
 
     def may_run_on(self, node: str) -> bool:
         """Whether the task is for a node of this name, or for any and this is none to avoid."""
@@ -104,7 +111,7 @@ class CallSize:
     def measure(self, first: Task, results: Sequence[ItemResult]) -> None:
         """Learn from the results of a call, of which ``first`` is the first task."""
         heavy = any(not isinstance(output, StagedSample) for result in results for output in result.outputs)
-        if heavy or not all(result.seconds for result in results) or first.row == WHOLE_PART:
+        if heavy or not all(result.seconds for result in results) or first.writes:
             self._slowest = math.inf  # what is not staged waits in memory or on disk for the next segment
         else:
             slowest = max(sum(result.seconds.values()) for result in results)

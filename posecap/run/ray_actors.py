@@ -147,7 +147,8 @@ class Actor:
 
     @property
     def running(self) -> dict[Any, float]:
-        """References of the rows' calls that threads have started, each with the time of its start."""
+        """References of the calls that threads have started, each with the time of its start. What only writes a part
+        has no limit and is left out: an output may be slow."""
         rows = (sent for sent in self.submitted if sent.tasks[0].row != WHOLE_PART)
         return {sent.ref: sent.since for sent in rows if sent.since is not None}
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, Status, sum_seconds
 from posecap.run.execute import ItemError, ItemResult
-from posecap.run.pool import WHOLE_PART, Finished, Health, NodeChange, NodeLost, Pool, Task, WorkerLost
+from posecap.run.pool import RENEWED_PART, WHOLE_PART, Finished, Health, NodeChange, NodeLost, Pool, Task, WorkerLost
 from posecap.shards import PartFiles
 from posecap.types import PartName, Row, Sample, StagedResults, StagedSample, StoredRow, Video
 
@@ -217,7 +217,7 @@ class Schedule:
 
     def _begins_last(self, task: Task) -> bool:
         """Whether the task begins in the pipeline's last segment: a row with stored results, or a part to renew."""
-        return isinstance(task.item, StoredRow) or (task.row == WHOLE_PART and task.segment == self._last_segment)
+        return isinstance(task.item, StoredRow) or task.row == RENEWED_PART
 
     def _submit(self) -> None:
         """Later segments first; a segment gets no items while enough wait for the next one, on a node or in all."""
@@ -249,7 +249,7 @@ class Schedule:
     def _placed(self, task: Task, full: frozenset[str]) -> Task | None:
         """The task with the nodes that it should avoid now; None where there is no longer anything to run."""
         nodes = self._pool.nodes(task.segment)
-        if task.row == WHOLE_PART:
+        if task.writes:
             avoid = self._unwritten[task.part].tried | self.health.mostly_in_doubt()
             return replace(task, avoid=avoid if nodes - avoid else frozenset())
         row = self._row_of(task)
@@ -282,7 +282,7 @@ class Schedule:
     def _receive(self, done: Finished) -> None:
         """Take in what became of a task; of an attempt that was given up nothing counts."""
         task, result = done.task, done.result
-        if task.row == WHOLE_PART:
+        if task.writes:
             self._receive_files(done)
             return
         row = self._row_of(task)
@@ -456,7 +456,7 @@ class Schedule:
                 continue
             self._unwritten[name] = _UnwrittenPart(done, opened)
             if opened.renewed:
-                self._enqueue_last(Task(name, WHOLE_PART, (), self._last_segment, job))
+                self._enqueue_last(Task(name, RENEWED_PART, (), self._last_segment, job))
             else:
                 self._queues[-1].append(Task(name, WHOLE_PART, (), self._pool.segments - 1, job))
         while self._written:

@@ -18,7 +18,7 @@ from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Pipeline, Segment
 from posecap.run import ray as ray_pool
 from posecap.run.execute import ItemResult
-from posecap.run.pool import Finished, Load, NodeChange, NodeLost, Task, WorkerLost
+from posecap.run.pool import RENEWED_PART, Finished, Load, NodeChange, NodeLost, Task, WorkerLost
 from posecap.run.ray import RayPool, WorkersNotReadyError
 from posecap.run.ray_actors import Actor
 from posecap.run.ray_cluster import ClusterLostError, Node
@@ -314,11 +314,12 @@ def test_a_build_waits_for_a_node_and_not_for_ever(start, monkeypatch):
         pool.wait()
 
 
-def test_what_takes_too_long_is_stopped_and_its_neighbours_are_handed_back(start):
+@pytest.mark.parametrize("slow", [1, RENEWED_PART])
+def test_what_takes_too_long_is_stopped_and_its_neighbours_are_handed_back(start, slow):
     pool, made_up = start("a", row_seconds=0.2)
-    submit(pool, made_up, "a", 1, 2)
+    submit(pool, made_up, "a", slow, 2)
     found = {done.task.row: done.result for done in events(pool, 2)}
-    assert found == {1: WorkerLost("timeout", "took longer than 0.2 s"), 2: None}
+    assert found == {slow: WorkerLost("timeout", "took longer than 0.2 s"), 2: None}
     assert made_up.killed == [made_up.worker("a")]
 
 

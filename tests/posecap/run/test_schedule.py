@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from posecap.outcomes import ClipOutcome, RowOutcome, RowResult, tally
 from posecap.run.execute import ItemError, ItemResult
-from posecap.run.pool import WHOLE_PART, Finished, NodeChange, NodeLost, Task, WorkerLost
+from posecap.run.pool import RENEWED_PART, WHOLE_PART, Finished, NodeChange, NodeLost, Task, WorkerLost
 from posecap.run.schedule import PartNotWrittenError, PartResult, Schedule, WorkPart
 from posecap.shards import PartFiles
 from posecap.types import FileRange, PartName, Row, StagedResults, StoredRow, Video
@@ -631,7 +631,7 @@ class RenewingPool(WritingPool):
         self.begun: list[str] = []
 
     def wait(self) -> Finished:
-        renewals = [i for i, task in enumerate(self.held) if task.row == WHOLE_PART and task.segment == 0]
+        renewals = [i for i, task in enumerate(self.held) if task.row == RENEWED_PART]
         if not renewals:
             return super().wait()
         task = self.held.pop(renewals[0])
