@@ -26,10 +26,9 @@ from time import perf_counter
 import numpy as np
 from measuring import parser_of, peak_bytes
 
-from tmor_train.clustering.blockwise import normalize
 from tmor_train.clustering.clusters import adjusted_rand_score
 from tmor_train.clustering.dbscan import dbscan, dbscan_faiss, dbscan_near_cells
-from tmor_train.clustering.neighbours import adaptive_eps
+from tmor_train.clustering.neighbours import adaptive_eps, normalize
 
 MIN_SAMPLES = 4
 """DBSCAN's own parameter: SpCL's."""

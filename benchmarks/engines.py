@@ -51,8 +51,7 @@ from posecap.engines.rtmo_onnx import RTMOOnnx  # noqa: E402
 from posecap.engines.rtmpose_onnx import RTMPoseOnnx  # noqa: E402
 from posecap.engines.torchcodec import TorchCodec  # noqa: E402
 from posecap.engines.transformers_detector import TransformersDetector  # noqa: E402
-from posecap.engines.ultralytics import Ultralytics  # noqa: E402
-from posecap.engines.ultralytics_trackers import UltralyticsByteTrack  # noqa: E402
+from posecap.engines.ultralytics import Ultralytics, UltralyticsByteTrack  # noqa: E402
 from posecap.engines.viclip import ViCLIPEmbedder  # noqa: E402
 from posecap.engines.viclip_model import VICLIP_B16  # noqa: E402
 from posecap.engines.vitpose import ViTPose  # noqa: E402

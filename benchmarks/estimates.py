@@ -32,8 +32,15 @@ from PIL import Image  # noqa: E402
 
 from posecap.engines.movenet import MoveNet  # noqa: E402
 from tmor_train.backbones.layers import STRIDED, TEMPORAL_KERNEL, WIDTHS, TemporalConvolution  # noqa: E402
-from tmor_train.clustering.blockwise import BLOCK_SIZE_CPU, BlockProducts, at_least, normalize  # noqa: E402
-from tmor_train.clustering.neighbours import MEASURED_AT_ONCE, MEASURING, OVERHEAD  # noqa: E402
+from tmor_train.clustering.neighbours import (  # noqa: E402  # noqa: E402
+    BLOCK_SIZE_CPU,
+    MEASURED_AT_ONCE,
+    MEASURING,
+    OVERHEAD,
+    BlockProducts,
+    at_least,
+    normalize,
+)
 
 DIMENSIONS = 256
 """Of an embedding."""

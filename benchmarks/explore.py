@@ -37,8 +37,7 @@ from measuring import made_sample, parser_of, peak_bytes
 
 from posecap.duplicates import GROUPS_SCHEMA, write_groups
 from posecap.explore.contents import Choice
-from posecap.explore.page import write_page
-from posecap.explore.serve import ExploreServer
+from posecap.explore.page import ExploreServer, write_page
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.shards import write_dataset_list, write_part
 from posecap.types import PartName, Sample

@@ -24,7 +24,7 @@ What most programs need:
   [`posecap.read`][posecap.stream.read_sample] and [`posecap.collate`][posecap.stream.collate] read a dataset,
   [`posecap.webdataset`][posecap.loaders.webdataset] and [`posecap.huggingface`][posecap.loaders.huggingface] as
   those packages do;
-- [`tmor_train.load`][tmor_train.pretrained.loading.load] gives a trained encoder.
+- [`tmor_train.load`][tmor_train.pretrained.encoder.load] gives a trained encoder.
 
 | package | what it is |
 | --- | --- |

@@ -18,8 +18,7 @@ from posecap.engines.mmpose import RTMPose
 from posecap.engines.object_store import ObjectStore
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
-from posecap.engines.ultralytics import Ultralytics
-from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT
+from posecap.engines.ultralytics import Ultralytics, UltralyticsBoTSORT
 from posecap.engines.viclip import ViCLIPEmbedder
 from posecap.engines.ytdlp import YtDlp
 from posecap.interfaces import Limits

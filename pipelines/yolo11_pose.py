@@ -15,8 +15,7 @@ from posecap.engines.object_store import ObjectStore
 from posecap.engines.pyav import PyAV
 from posecap.engines.pyav_encoder import PyAVEncoder
 from posecap.engines.registry_package import RegistryPackage
-from posecap.engines.ultralytics import Ultralytics
-from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT
+from posecap.engines.ultralytics import Ultralytics, UltralyticsBoTSORT
 from posecap.interfaces import Limits
 from posecap.pipeline import Pipeline
 from posecap.stages.caption import WriteCaptions

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import add, build, datasets, models, push
+from posecap.commands import build, datasets, models, push
 from posecap.terminal import add_completion, run_command
 
 RENAMED = {"forget": "remove"}
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (build, add, datasets, push, models):
+    for group in (build, datasets, push, models):
         group.add(commands)
     add_completion(commands, parser)
     return parser

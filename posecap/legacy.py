@@ -28,8 +28,13 @@ from posecap.builtin import pipelines
 
 MODULES: Mapping[str, str] = {
     "posecap.batch": "posecap.stream",
+    "posecap.cleanup": "posecap.removal",
+    "posecap.download.byte_ranges": "posecap.engines.ytdlp",
     "posecap.download.host_limits": "posecap.download.retry",
+    "posecap.engines.ultralytics_trackers": "posecap.engines.ultralytics",
     "posecap.engines.viclip_tokens": "posecap.engines.viclip_model",
+    "posecap.explore.maps": "posecap.explore.contents",
+    "posecap.explore.serve": "posecap.explore.page",
     "posecap.fetching.archives": "posecap.download.package_index",
     "posecap.fetching.content": "posecap.download.file_type",
     "posecap.fetching.download_meter": "posecap.progress",
@@ -37,7 +42,7 @@ MODULES: Mapping[str, str] = {
     "posecap.fetching.pace": "posecap.download.retry",
     "posecap.fetching.patience": "posecap.download.retry",
     "posecap.fetching.registry": "posecap.download.package_index",
-    "posecap.fetching.span_download": "posecap.download.byte_ranges",
+    "posecap.fetching.span_download": "posecap.engines.ytdlp",
     "posecap.fetching.web": "posecap.download.http",
     "posecap.fetching.youtube": "posecap.download.youtube",
     "posecap.footage.clock": "posecap.video",
@@ -49,6 +54,7 @@ MODULES: Mapping[str, str] = {
     "posecap.inference.batching": "posecap.inference.device",
     "posecap.inference.clip_text": "posecap.inference.embedding",
     "posecap.inference.frame_choice": "posecap.inference.crops",
+    "posecap.inference.onnx_detector": "posecap.inference.onnx",
     "posecap.inference.onnx_session": "posecap.inference.onnx",
     "posecap.inference.openmmlab": "posecap.inference.package_compat",
     "posecap.inference.remembered": "posecap.inference.embedding",
@@ -66,6 +72,8 @@ MODULES: Mapping[str, str] = {
     "posecap.stages.skeleton": "posecap.stages.pose",
     "posecap.stages.split": "posecap.stages.decode",
     "posecap.stages.track": "posecap.stages.pose",
+    "posecap.visualization.describe": "posecap.visualization.view",
+    "posecap.weights.torch_file": "posecap.weights.checkpoints",
 }
 """Modules that a pipeline file or a program may import: former name → present name, as in all tables below."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from posecap import FormerNames
 
 if TYPE_CHECKING:
-    from tmor_train.pretrained.loading import load
+    from tmor_train.pretrained.encoder import load
     from tmor_train.recognition import recognizer
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ sys.meta_path.append(FormerNames("tmor_train"))
 def __getattr__(name: str) -> object:
     """``load`` and ``recognizer``, which import torch, when they are asked for; AttributeError for any other name."""
     if name == "load":
-        from tmor_train.pretrained.loading import load
+        from tmor_train.pretrained.encoder import load
 
         return load
     if name == "recognizer":

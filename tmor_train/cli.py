@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from posecap.terminal import add_completion, run_command
 from tmor_train import __version__
-from tmor_train.commands import export, recognize, run
+from tmor_train.commands import export, run
 
 _EPILOG = """\
 a first run, on what `posecap build --manifest demo` made:
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tmor_train {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (run, export, recognize):
+    for command in (run, export):
         command.add(commands)
     add_completion(commands, parser)
     return parser

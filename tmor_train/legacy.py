@@ -11,6 +11,7 @@ MODULES: Mapping[str, str] = {
     "tmor_train.backbones.graph": "tmor_train.backbones.layers",
     "tmor_train.backbones.weights": "tmor_train.backbones.unik",
     "tmor_train.body_parts": "posecap.joints",
+    "tmor_train.clustering.blockwise": "tmor_train.clustering.neighbours",
     "tmor_train.data.datasets.part_descriptions": "tmor_train.data.datasets.action_descriptions",
     "tmor_train.detection_heads": "tmor_train.evaluation.detection.heads",
     "tmor_train.evaluation.clips.classifier": "tmor_train.evaluation.clips.linear_probe",
@@ -23,10 +24,14 @@ MODULES: Mapping[str, str] = {
     "tmor_train.losses.frame_contrast": "tmor_train.losses.frames",
     "tmor_train.losses.frame_text": "tmor_train.losses.frames",
     "tmor_train.methods.parts": "tmor_train.methods.base",
+    "tmor_train.pretrained.embedding": "tmor_train.pretrained.encoder",
+    "tmor_train.pretrained.loading": "tmor_train.pretrained.encoder",
     "tmor_train.pretrained.onnx_backbone": "tmor_train.pretrained.export",
     "tmor_train.pretrained.quantization": "tmor_train.pretrained.export",
+    "tmor_train.recipes.comparisons": "tmor_train.recipes.pretrain",
     "tmor_train.report.section": "tmor_train.report.charts",
     "tmor_train.tables.jobs": "tmor_train.tables.run",
+    "tmor_train.training.representation_metrics": "tmor_train.training.metric_logger",
 }
 """Modules that programs may import by their former names (:class:`posecap.FormerNames`)."""
 

@@ -40,8 +40,7 @@ from posecap.visualization.drawing import PALETTE, PAPER, draw_skeletons, font, 
 from tmor_train.backbones import FEATURES
 from tmor_train.data.dataset import Floats
 from tmor_train.encoder import SHORTEST
-from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.pretrained.loading import load
+from tmor_train.pretrained.encoder import Pretrained, load
 from tmor_train.prompts import PromptSet, prompts
 from tmor_train.video_people import (
     PersonNumbers,

@@ -32,8 +32,7 @@ from posecap.terminal import (
 )
 
 if TYPE_CHECKING:
-    from posecap.explore.contents import Choice
-    from posecap.explore.maps import Projection
+    from posecap.explore.contents import Choice, Projection
     from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
     from posecap.shards import Dataset
     from posecap.storage import Storage
@@ -465,7 +464,7 @@ def _make_descriptions_again(dataset: Storage) -> int:
 def _inspect(options: argparse.Namespace) -> int:
     from posecap.shards import Dataset, ShardError
     from posecap.shards.extra_fields import extra_of
-    from posecap.visualization.describe import describe
+    from posecap.visualization.view import describe
 
     if options.keys:
         return _list_clips(Dataset(only_dataset(options)), options.where)
@@ -629,7 +628,7 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _serve(root: Storage, choice: Choice, port: int) -> int:
     """Answer a browser until Ctrl-C; returns the exit code."""
-    from posecap.explore.serve import HOST, ExploreServer
+    from posecap.explore.page import HOST, ExploreServer
 
     try:
         server = ExploreServer(root, choice, port=port)
@@ -823,7 +822,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    from posecap.cleanup import collect_garbage
+    from posecap.removal import collect_garbage
 
     if not options.older_than >= 0:
         print("posecap: --older-than is a number of days, 0 or more", file=sys.stderr)

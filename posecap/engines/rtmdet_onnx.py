@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.inference.device import Device
-from posecap.inference.onnx import GREY, normalize, resize
-from posecap.inference.onnx_detector import FittedFrame, OnnxDetector
+from posecap.inference.onnx import GREY, FittedFrame, OnnxDetector, normalize, resize
 from posecap.interfaces import Detections
 from posecap.types import Pixels
 from posecap.weights.checkpoints import WrongArchitectureError

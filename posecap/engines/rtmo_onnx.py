@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from posecap.inference.device import Device
-from posecap.inference.onnx import crop, normalize
-from posecap.inference.onnx_detector import FittedFrame, OnnxDetector
+from posecap.inference.onnx import FittedFrame, OnnxDetector, crop, normalize
 from posecap.interfaces import Detections
 from posecap.joints import LAYOUTS
 from posecap.types import Pixels

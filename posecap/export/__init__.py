@@ -1,27 +1,28 @@
 """Writes the clips of a dataset into a file, or a folder, of another project's format.
 
-A format is a module here, with a function ``write(clips, place)``, and its name in :data:`FORMATS`. ``place`` is a file
-open for writing, or the path of an empty folder. Clips are read one after another, and each is written before the next
-is read, so that a dataset of any size takes the memory of a few clips and of one part's index, besides what
-``posecap.open`` holds (eight bytes for each clip) and the names of labels. Packages that a format needs are imported by
-its module when it writes (:func:`package`).
+A format is a module here, with a function ``write(clips, place)``, and its name in :data:`FORMATS`; those that are read
+back have the functions of :mod:`posecap.imports`, too. ``place`` is a file open for writing, or the path of an empty
+folder. Clips are read one after another, and each is written before the next is read, so that a dataset of any size
+takes the memory of a few clips and of one part's index, besides what ``posecap.open`` holds (eight bytes for each clip)
+and the names of labels. Packages that a format needs are imported by its module when it writes (:func:`package`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecap.files import Existing, atomic_folder, atomic_path
 from posecap.shards import Dataset, ShardError, Where
+from posecap.shards.extra import Added, MemberName
 from posecap.shards.paths import MAX_MEMBER_BYTES, checked_key, part_named, video_path
 from posecap.storage import Location, open_storage
 from posecap.stream import Streamed, open_dataset
@@ -43,6 +44,18 @@ WITH_EXTRA = ("lance", "parquet")
 
 CHANGED = "clips came or went while they were exported: run it again"
 """Said where two passes over the clips do not find as many."""
+
+
+Extra: TypeAlias = Mapping[MemberName, Added]
+"""What extra members have for a sample."""
+
+
+@dataclass(frozen=True)
+class MadeWith:
+    """What made an extra member, as its sidecar says: stages with their parameters, versions and weights."""
+
+    pipeline: Sequence[Any]
+    lineage: Mapping[str, Mapping[str, str]]
 
 
 class ExportError(ValueError):

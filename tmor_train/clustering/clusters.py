@@ -13,9 +13,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from tmor_train.clustering.blockwise import UnitVectors, normalize
 from tmor_train.clustering.dbscan import check_nearest, check_settings, labels_exact, labels_faiss, labels_near_cells
-from tmor_train.clustering.neighbours import adaptive_eps
+from tmor_train.clustering.neighbours import UnitVectors, adaptive_eps, normalize
 
 Metric = Literal["cosine", "jaccard"]
 Failure = Literal["too_few_clusters", "one_cluster_dominates", "nearly_all_noise"]

@@ -17,16 +17,19 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from tmor_train.clustering.blockwise import (
+from tmor_train.clustering.neighbours import (
+    Neighbours,
     UnitVectors,
     block_size_for,
+    choose_prefilter,
     chunks,
+    near_cell_blocks,
     normalize,
     parallel_map,
     single_threaded_ops,
+    spherical_kmeans,
     triangle_blocks,
 )
-from tmor_train.clustering.neighbours import Neighbours, choose_prefilter, near_cell_blocks, spherical_kmeans
 
 Rows = TypeVar("Rows", np.ndarray, torch.Tensor)
 P = ParamSpec("P")

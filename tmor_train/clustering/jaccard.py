@@ -17,9 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from tmor_train.clustering.blockwise import UnitVectors, chunks
 from tmor_train.clustering.dbscan import IncrementalDBSCAN
-from tmor_train.clustering.neighbours import SCORES_AT_ONCE, nearest_rows
+from tmor_train.clustering.neighbours import SCORES_AT_ONCE, UnitVectors, chunks, nearest_rows
 
 Numbers = NDArray[np.int64]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_matrix (N, N)

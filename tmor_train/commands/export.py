@@ -1,17 +1,28 @@
-"""``tmor_train embed`` and ``tmor_train export``: an encoder's embeddings as a Parquet file, an encoder as ONNX."""
+"""``tmor_train embed``, ``export`` and ``recognize``: an encoder's embeddings as a Parquet file, an encoder as ONNX,
+and what the people of a video do, as a timeline, JSON and an annotated video, or live, what those in front of a camera
+are doing."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from posecap.terminal import COMPLETE, Commands, command
+from posecap.builtin import DEFAULT_PIPELINE
+from posecap.terminal import COMPLETE, Commands, command, count_text
 from tmor_train import legacy
 
 if TYPE_CHECKING:
+    from posecap.files import Existing
     from tmor_train.data_sources import DataConfig
+    from tmor_train.live import Camera
+    from tmor_train.recognition import Recognition, Recognizer
+
 
 _EMBED_EXAMPLES = """\
 examples:
@@ -31,7 +42,7 @@ examples:
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``embed`` and ``export``."""
+    """Add ``embed``, ``export`` and ``recognize``."""
     parser = command(
         commands, "embed", _embed, about="write the embeddings of all clips of a set", more=_EMBED_EXAMPLES
     )
@@ -58,6 +69,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         help="of the file's weights and products (default: %(default)s)",
     )
     _add_clips(parser, what="posecap datasets to compare with, folders or URLs")
+    _add_recognize(commands)
 
 
 def _add_clips(parser: argparse.ArgumentParser, *, what: str) -> None:
@@ -91,8 +103,7 @@ def _add_encoder(parser: argparse.ArgumentParser, *, writes: str) -> None:
 def _embed(options: argparse.Namespace) -> int:
     """Write embeddings; returns the exit code."""
     from tmor_train.data_sources import motions_of
-    from tmor_train.pretrained.embedding import embed_to_parquet, identity
-    from tmor_train.pretrained.loading import load
+    from tmor_train.pretrained.encoder import embed_to_parquet, identity, load
 
     data = _clips(options)
     encoder = load(options.checkpoint, of=options.of, device=options.device, precision=options.precision)
@@ -123,8 +134,8 @@ def _clips(options: argparse.Namespace) -> DataConfig:
 def _export(options: argparse.Namespace) -> int:
     """Write an encoder as ONNX and say what it takes and gives; returns the exit code."""
     from tmor_train.data_sources import motions_of
+    from tmor_train.pretrained.encoder import load
     from tmor_train.pretrained.export import export
-    from tmor_train.pretrained.loading import load
 
     clips = motions_of(_clips(options)) if options.data or options.sets else None
     encoder = load(options.checkpoint, of=options.of)
@@ -157,3 +168,159 @@ def _meaning(name: str, layout: str, scale: str) -> str:
     if name == "present":
         return "1 for a person who is in a frame, else 0"
     return f"clips, coordinates, frames, joints of {layout}, people; scaled by {scale!r}, 0 where a joint is not seen"
+
+
+_STREAMS = ("rtsp", "rtsps", "rtmp", "udp", "rtp", "srt", "tcp")
+_NOTES = """\
+examples:
+  tmor_train recognize video.mp4 --from runs/stage2 --texts "doing push-ups" squatting
+  tmor_train recognize video.mp4 --from runs/stage1 --examples exercises
+  tmor_train recognize 0 --from runs/stage1 --examples exercises --onnx encoder_int8.onnx
+  tmor_train recognize video.mp4 --live --from runs/stage1 --examples exercises
+
+--texts needs a run of stage 2, trained with vectors of the pipeline's text model. --examples takes any run and does not
+train it: DIR has a folder of videos for each class. Scores of texts are cosines, those of examples near 1 for
+the class that they are as; the nearest class is named even if none fits.
+
+A camera's number, a stream (rtsp://, rtmp://, udp://, srt://) and - for a video on the standard input are recognised
+live, and so is a file with --live, at its own pace: a line for every person and stride, with the time from the newest
+frame to its scores. --output then writes them as JSON lines. Frames that come faster than they can be worked on are
+dropped and counted. Ctrl-C ends it.
+"""
+
+
+def _add_recognize(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add ``recognize``."""
+    parser = command(
+        commands, "recognize", _recognize, about="name what the people of a video do, over time", more=_NOTES
+    )
+    option = parser.add_argument
+    option("video", metavar="VIDEO", help="a file, a URL that the pipeline fetches, or a camera's number, stream or -")
+    option(
+        "--from",
+        dest="run",
+        required=True,
+        metavar="RUN",
+        help="a run's folder (its newest checkpoint) or a checkpoint",
+    )
+    classes = parser.add_mutually_exclusive_group(required=True)
+    classes.add_argument("--texts", nargs="+", default=(), metavar="TEXT", help="the classes in words, two or more")
+    classes.add_argument("--examples", metavar="DIR", help="a folder with a folder of videos for each class")
+    option(
+        "--pipeline",
+        default=DEFAULT_PIPELINE,
+        metavar="NAME",
+        help="of posecap, or a pipeline's file, which is executed (default: %(default)s)",
+    )
+    option(
+        "--prompts",
+        choices=("plain", "person", "templates"),
+        default="plain",
+        help="wordings of the texts: as they are, in one sentence, or in sixteen (default: %(default)s)",
+    )
+    option("--window", type=float, default=3.0, metavar="S", help="seconds of a window (default: %(default)s)")
+    option("--stride", type=float, default=0.5, metavar="S", help="seconds to the next one (default: %(default)s)")
+    option("--onnx", metavar="FILE", help="embed with this file, which `tmor_train export` made of the same checkpoint")
+    option("--live", action="store_true", help="play a file at its own pace, as a camera would")
+    option("--fps", type=float, default=15.0, metavar="N", help="frames a second, of cameras (default: %(default)s)")
+    option(
+        "--output", type=Path, metavar="FILE", help="the JSON to write (default: NAME.actions.json, here; live: none)"
+    )
+    option("--video-output", type=Path, metavar="FILE", help="the annotated mp4 (default: beside the JSON)")
+    option("--no-video", action="store_true", help="write no annotated video")
+    option("--overwrite", action="store_true", help="replace files that are there")
+    option("--device", default="cpu", metavar="NAME", help="of the encoder: auto, cpu, cuda (default: %(default)s)")
+
+
+def _recognize(options: argparse.Namespace) -> int:
+    from posecap.files import atomic_path
+    from tmor_train.pretrained.encoder import load
+    from tmor_train.recognition import recognizer
+
+    found_by = recognizer(
+        load(options.run, device=options.device, onnx=options.onnx),
+        texts=tuple(options.texts),
+        examples=options.examples,
+        pipeline=options.pipeline,
+        prompt_set=options.prompts,
+        window_seconds=options.window,
+        stride_seconds=options.stride,
+    )
+    if options.live or _is_camera(options.video):
+        return _live(found_by, options)
+    output = options.output or Path(f"{Path(options.video.rstrip('/')).stem}.actions.json")
+    annotated = None if options.no_video else options.video_output or output.with_suffix(".mp4")
+    existing: Existing = "replace" if options.overwrite else "refuse"
+    with atomic_path(output, existing=existing) as part:  # refused before the work, where it is there
+        found = found_by.recognize(options.video, annotated=annotated, existing=existing)
+        part.write_text(json.dumps(found.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print("\n".join(_lines(found)))
+    print(f"done: {output}" + (f", {annotated}" if annotated else ""))
+    return COMPLETE
+
+
+def _is_camera(video: str) -> bool:
+    """Whether it is a camera by its name: a number, the standard input, or a stream."""
+    return video.isdecimal() or video == "-" or video.partition("://")[0].lower() in _STREAMS
+
+
+def _live(by: Recognizer, options: argparse.Namespace) -> int:
+    """Print and write what is seen until the camera ends or Ctrl-C is pressed; returns the exit code."""
+    from posecap.files import atomic_path
+    from tmor_train.live import Camera, watch
+
+    camera, moments = Camera(options.video, fps=options.fps), []
+    existing: Existing = "replace" if options.overwrite else "refuse"
+    with ExitStack() as stack:
+        output = stack.enter_context(atomic_path(options.output, existing=existing)) if options.output else None
+        lines = stack.enter_context(output.open("w", encoding="utf-8")) if output else None
+        watching = stack.enter_context(closing(watch(by, camera)))
+        try:
+            for moment in watching:
+                moments.append((moment.latency_seconds, moment.busy_seconds))
+                for one in moment.people:
+                    print(
+                        f"{moment.seconds:7.1f} s  person {one.number}  {one.score:5.2f}  {one.label}  "
+                        f"({1000 * moment.latency_seconds:.0f} ms)",
+                        flush=True,
+                    )
+                if lines:
+                    lines.write(json.dumps(asdict(moment), ensure_ascii=False) + "\n")
+        except KeyboardInterrupt:
+            pass  # how it is meant to end
+    for note in by.notes:
+        print(f"note: {note}")
+    print(_live_summary(camera, moments))
+    return COMPLETE
+
+
+def _live_summary(camera: Camera, moments: Sequence[tuple[float, float]]) -> str:
+    """What became of the frames, and how late scores were; ``moments`` are latencies and times of work, in seconds."""
+    frames = (
+        f"{count_text(camera.frames, 'frame')}, {camera.dropped} of them dropped, "
+        f"{camera.passed_over} passed over above {camera.fps:g} a second"
+    )
+    if not moments:
+        return f"{frames}; nothing was scored"
+    latency_N, busy_N = sorted(late for late, _ in moments), [busy for _, busy in moments]
+    half, most = latency_N[len(latency_N) // 2], latency_N[int(0.95 * (len(latency_N) - 1))]
+    return (
+        f"{frames}; {count_text(len(moments), 'moment')}, from frame to score {1000 * half:.0f} ms (95 %: "
+        f"{1000 * most:.0f} ms), {1000 * sum(busy_N) / len(busy_N):.0f} ms of work each"
+    )
+
+
+def _lines(found: Recognition) -> Iterator[str]:
+    """The timeline, what was skipped, and what it took."""
+    people = "1 person" if len(found.people) == 1 else f"{len(found.people)} people"
+    yield f"{found.video}: {people}, {count_text(found.frames, 'frame')}, {count_text(found.windows, 'window')}"
+    for person in found.people:
+        yield f"person {person.number}" + ("" if person.segments else ": too little is seen to say")
+        for segment in person.segments:
+            yield f"  {segment.start_seconds:7.1f} – {segment.end_seconds:.1f} s  {segment.score:5.2f}  {segment.label}"
+    for lost in found.skipped:
+        yield f"skipped {lost.start_seconds:.1f} – {lost.end_seconds:.1f} s: {lost.reason}, {lost.detail}"
+    for note in found.notes:
+        yield f"note: {note}"
+    each = 1000 * found.embedding_seconds / max(found.windows, 1)
+    yield f"{found.seconds:.1f} s in all, {found.frames / found.seconds:.0f} frames a second; {each:.1f} ms a window"

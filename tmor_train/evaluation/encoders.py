@@ -34,8 +34,7 @@ from tmor_train.encoder import EncoderConfig, encoder_of
 from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, TTAConfig
 from tmor_train.evaluation.task import SHARDS, FrameTask, Task
 from tmor_train.methods.base import MethodSettings
-from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError
-from tmor_train.pretrained.loading import load
+from tmor_train.pretrained.encoder import Pretrained, UnusableEncoderError, load
 from tmor_train.training.config import PretrainConfig, ViewConfig
 from tmor_train.training.distributed import autocast_of, device_of
 from tmor_train.training.metric_logger import Progress

@@ -4,31 +4,51 @@
     vector = encoder.embed(joints_MTJ3, layout="coco17", size=(1920, 1080))
     encoder.nearest_texts(vector, texts=("walk", "sit down"), text_vectors=vectors_KD)
 
-No video is needed; text vectors come from the text model that the encoder was trained with.
+:func:`load` takes the checkpoints of runs, and released weights of UNIK. No video is needed; text vectors come from the
+text model that the encoder was trained with.
+
+:func:`embed_to_parquet` writes the embeddings of a whole set to a Parquet file, with a row for each clip in the order
+of the set. The columns ``key``, ``label`` (class name) and ``split`` are strings, ``label`` null where unknown;
+``embedding`` is a list of 256 float32. The file's metadata says, as JSON, which encoder made them
+(``tmor_train.encoder``) and of which clips (``tmor_train.set``). The same encoder, clips and batch size give the same
+bytes on the same CPU.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from tmor_train.backbones import Backbone
-from tmor_train.configuration import as_json
-from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Sampling, from_clips
+from posecap.files import Existing, atomic_path, file_sha256
+from posecap.joints import LAYOUTS
+from posecap.weights import checkpoints
+from tmor_train import legacy
+from tmor_train.backbones import FEATURES, Backbone
+from tmor_train.backbones.unik import UNIK
+from tmor_train.configuration import as_json, from_json
+from tmor_train.data import Batching, Clip, Loader, MotionBatch, MotionSet, Normalise, Sampling, from_clips
 from tmor_train.data.augment import Augmentation, augmented
 from tmor_train.data.batch import streamed
 from tmor_train.data.dataset import Floats, Numbers
 from tmor_train.data.provenance import Inputs, SeenClips
-from tmor_train.encoder import Heads, UnusableEncoderError
-from tmor_train.training.config import ViewConfig
-from tmor_train.training.distributed import Precision, autocast_of
+from tmor_train.data_sources import DataConfig, fingerprint
+from tmor_train.encoder import Heads, UnusableEncoderError, heads_of
+from tmor_train.methods import encoder_for
+from tmor_train.training import checkpoint
+from tmor_train.training.checkpoint import CheckpointError, DamagedCheckpointError
+from tmor_train.training.config import PretrainConfig, ViewConfig
+from tmor_train.training.distributed import Precision, autocast_of, device_of
+from tmor_train.training.metric_logger import Progress
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -219,3 +239,229 @@ class Pretrained:
 
 
 __all__ = ["Pretrained", "UnusableEncoderError"]
+
+
+ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"
+_GROUP_ROWS = 16_384  # in a row group, and so in memory before they are written: 16 MiB of vectors
+
+
+def embed_to_parquet(
+    encoder: Pretrained,
+    motions: MotionSet,
+    path: Path,
+    *,
+    about: Mapping[str, Any],
+    batch: int = 32,
+    workers: int = 1,
+    existing: Existing = "refuse",
+) -> int:
+    """Writes E_M of all clips of ``motions`` to the file ``path`` and returns the number of clips.
+
+    Args:
+        about: description of the set for the file's metadata, as JSON values; see :func:`identity`.
+        batch: number of clips that are embedded at once, at least 1; embeddings of other batch sizes differ in the last
+            bits.
+        workers: threads that load clips; 0 loads them in this one.
+        existing: what happens if ``path`` exists; see :func:`~posecap.files.atomic_path`.
+
+    Raises:
+        OutputExistsError: ``path`` exists, and ``existing`` is ``refuse``.
+        UnusableEncoderError, posecap.joints.LayoutError: the encoder does not take such clips; no file is left.
+        ValueError: ``batch`` is below 1.
+    """
+    if batch < 1:
+        raise ValueError(f"batch is at least 1, not {batch}")
+    schema = _schema({ENCODER_KEY: {**encoder.facts(), "batch": batch}, SET_KEY: about})
+    progress = Progress(steps=-(-len(motions) // batch))
+    with (
+        atomic_path(path, existing=existing) as part,
+        pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["label", "split"]) as writer,
+    ):
+        held: list[pa.RecordBatch] = []
+        for index_N, vectors_ND in encoder.embed_set(motions, batch=batch, workers=workers):
+            held.append(_rows(motions, index_N, vectors_ND, schema))
+            if sum(map(len, held)) >= _GROUP_ROWS:
+                _write(writer, held)
+                held = []
+            progress.step(clips=len(index_N), waited=0.0, words="embedding")
+        _write(writer, held)
+    return len(motions)
+
+
+def identity(config: DataConfig, motions: MotionSet) -> dict[str, Any]:
+    """What a set is, as JSON values: the names it was configured by, its number of clips, and the SHA-256 of their
+    keys.
+
+    The folders in which its files are stored are not part of it.
+    """
+    return {
+        "shards": [Path(location.rstrip("/")).name for location in config.shards],
+        "sets": list(config.sets),
+        "split": config.split,
+        "clips": len(motions),
+        "keys_sha256": fingerprint(motions),
+    }
+
+
+def _schema(metadata: Mapping[str, object]) -> pa.Schema:
+    return pa.schema(
+        [
+            pa.field("key", pa.string(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field(
+                "embedding", pa.list_(pa.field("element", pa.float32(), nullable=False), FEATURES), nullable=False
+            ),
+        ],
+        metadata={name: json.dumps(value, sort_keys=True) for name, value in metadata.items()},
+    )
+
+
+def _rows(motions: MotionSet, index_N: Numbers, vectors_ND: Floats, schema: pa.Schema) -> pa.RecordBatch:
+    clips = motions.clips
+    labels = [motions.classes[label] if label >= 0 else None for label in clips.label_N[index_N].tolist()]
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors_ND.reshape(-1)), type=schema.field("embedding").type)
+    keys, splits = clips.key_N[index_N].tolist(), clips.split_N[index_N].tolist()
+    columns = [pa.array(keys, pa.string()), pa.array(labels, pa.string()), pa.array(splits, pa.string()), embedding]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _write(writer: pq.ParquetWriter, held: Iterable[pa.RecordBatch]) -> None:
+    """Writes all rows of ``held`` as one row group."""
+    table = pa.Table.from_batches(held, schema=writer.schema)
+    if len(table):
+        writer.write_table(table.combine_chunks(), row_group_size=len(table))
+
+
+Of = Literal["ema", "online"]
+"""Which of a run's two encoders: the EMA over its steps, or the trained one (``online``); each has its motion head."""
+
+# A state dict does not say which joints it is for. UNIK's code has these two: 17 in 2D, and Kinect's 25 in 3D.
+_RELEASED_LAYOUTS = {(17, 2): "unik17", (25, 3): "ntu25"}
+_RELEASED_FRAMES = 150  # of a clip, in the configurations of UNIK's code
+
+
+def load(
+    place: str | Path,
+    *,
+    of: Of | None = None,
+    device: str = "cpu",
+    precision: Precision = "float32",
+    sampling: Sampling | None = None,
+    onnx: str | Path | None = None,
+) -> Pretrained:
+    """The encoder of a checkpoint, ready to use.
+
+    Args:
+        place: a checkpoint; or the folder of a run, of which the newest checkpoint is loaded; or a released state dict
+            of UNIK. The last has no heads, its classifier is left out, and clips are sampled as its authors do in
+            tests: the middle 150 frames (shorter clips repeated), normalised as pictures of 640 x 480.
+        of: which of a run's encoders; None is the one whose embeddings the run clustered, or would have clustered
+            (``clusters.of``). Released weights are one encoder, and ``of`` is not used for them.
+        device: a device by torch's name, or ``auto``: a GPU if there is one, else the CPU.
+        precision: in which the encoder computes; ``auto`` is bfloat16 on GPUs that support it.
+        sampling: how frames and people of clips are sampled; None is as in training.
+        onnx: a file that ``tmor_train export`` made of this checkpoint; ONNX Runtime then computes the embeddings, on
+            the CPU, in the file's own precision, several times as fast as torch.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged, or not one of tmor_train.
+        tmor_train.backbones.unik.WrongWeightsError: a state dict of another network than UNIK.
+        UnusableEncoderError: released weights for unknown joints; give ``sampling`` with their layout.
+        FileNotFoundError, tmor_train.pretrained.export.ExportError: ``onnx`` is missing, damaged, of another
+            checkpoint, or ``device`` is not the CPU.
+    """
+    path = Path(place)
+    where = device_of(device)
+    try:
+        path, content = checkpoint.load_latest(path)
+    except DamagedCheckpointError:
+        raise  # its tensors are not to be taken by the reader of released weights either
+    except CheckpointError as not_a_run:
+        if not path.is_file():
+            raise
+        encoder = _released(path, not_a_run, sampling)
+    else:
+        encoder = _trained(path, content, of)
+    encoder.network.to(where).eval().requires_grad_(False)
+    found = replace(encoder, device=where, precision=precision, sampling=sampling or encoder.sampling)
+    return found if onnx is None else _in_onnxruntime(found, Path(onnx))
+
+
+def _in_onnxruntime(encoder: Pretrained, path: Path) -> Pretrained:
+    """The encoder with its network computed by ONNX Runtime; raises what :func:`load` says."""
+    from tmor_train.pretrained.export import ExportError, OnnxBackbone
+
+    if encoder.device.type != "cpu":
+        raise ExportError(f"{path} is computed on the CPU, not on {encoder.device}; give device cpu")
+    network = OnnxBackbone(path, encoder)
+    return replace(encoder, network=network, onnx={"sha256": network.sha256, "precision": network.precision})
+
+
+def _trained(path: Path, content: Mapping[str, Any], of: Of | None) -> Pretrained:
+    """The encoder of a run's checkpoint, whose content is not trusted: CheckpointError for any other."""
+    try:
+        config = from_json(PretrainConfig, json.loads(content["config"]))
+        of = of or config.clusters.of
+        learner = legacy.train_state(content["learner"])
+        network = _network(config, learner["ema" if of == "ema" else "encoder"])
+        headless = config.method is not None and config.method.heads == "none"
+        heads = None if headless else heads_of(config.objective, learner["objective"], of=of)
+        seen = SeenClips.from_state(content["seen"]) if "seen" in content else None
+        inputs = Inputs.from_json(json.loads(content["inputs"])) if "inputs" in content else None
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not hold what a checkpoint of tmor_train holds ({type(error).__name__}: "
+            f"{(str(error).splitlines() or [''])[0]}); it is damaged, or of another version"
+        ) from error
+    return Pretrained(
+        network=network,
+        heads=heads,
+        sampling=config.sampling,
+        views=config.views,
+        path=path,
+        sha256=file_sha256(path),
+        of=of,
+        config=as_json(config),
+        seen=seen,
+        inputs=inputs,
+    )
+
+
+def _network(config: PretrainConfig, tensors: Mapping[str, torch.Tensor]) -> Backbone:
+    """The encoder with these weights. Shapes are compared before any memory is allocated for it; ValueError for
+    others."""
+    layout, persons = config.sampling.layout, config.sampling.people
+    with torch.device("meta"):
+        wanted = encoder_for(config.method, config.encoder, layout=layout, persons=persons).state_dict()
+    if {name: tensor.shape for name, tensor in tensors.items()} != {name: t.shape for name, t in wanted.items()}:
+        raise ValueError("the encoder's tensors are not those of its configuration")
+    network = encoder_for(config.method, config.encoder, layout=layout, persons=persons)
+    network.load_state_dict(tensors)
+    return network
+
+
+def _released(path: Path, not_a_run: CheckpointError, sampling: Sampling | None) -> Pretrained:
+    """UNIK from a released state dict; raises ``not_a_run`` for a file without tensors."""
+    try:
+        tensors = checkpoints.tensors(path)
+    except checkpoints.CheckpointError as error:
+        raise not_a_run from error
+    network = UNIK.from_state_dict(tensors, head="drop")
+    layout = _RELEASED_LAYOUTS.get((network.joints, network.channels))
+    if sampling is None and layout is None:
+        raise UnusableEncoderError(
+            f"{path} takes {network.joints} joints of {network.channels} coordinates and does not say which joints; "
+            f"name them with sampling=Sampling(layout=…), one of {', '.join(LAYOUTS)}"
+        )
+    seen = Sampling(
+        frames=_RELEASED_FRAMES,
+        choice="window",
+        padding="loop",
+        people=network.persons,
+        layout=layout or "unik17",
+        normalise=Normalise("fixed640"),
+    )
+    return Pretrained(
+        network=network, sampling=sampling or seen, views=ViewConfig(), path=path, sha256=file_sha256(path)
+    )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tmor_train.configuration import nearest
-from tmor_train.recipes import comparisons, evaluation, pretrain
+from tmor_train.recipes import evaluation, pretrain
 
 
 class UnknownRecipeError(LookupError):
@@ -19,7 +19,6 @@ class UnknownRecipeError(LookupError):
 
 RECIPES: dict[str, Callable[[], Any]] = {
     **pretrain.RECIPES,
-    **comparisons.RECIPES,
     **evaluation.RECIPES,
 }
 """By name. Each returns a frozen configuration, which has its name as ``recipe`` and a line on it as ``about``."""

@@ -27,8 +27,7 @@ from tmor_train.evaluation.config import SCRATCH, ScratchConfig, StartConfig, Ta
 from tmor_train.evaluation.encoders import EncoderNotFoundError, scratch_like
 from tmor_train.evaluation.task import TaskError
 from tmor_train.metrics.accuracy import spread
-from tmor_train.pretrained.encoder import Pretrained
-from tmor_train.pretrained.loading import load
+from tmor_train.pretrained.encoder import Pretrained, load
 from tmor_train.recipes import UnknownRecipeError, recipe
 from tmor_train.results import Result, ResultError, results_under
 from tmor_train.tables.paper import SCRATCH_KEY, TABLES, Column, Reproduction, Row, Table

@@ -31,9 +31,17 @@ from tmor_train.training import checkpoint
 from tmor_train.training.checkpoint import CheckpointError, Checkpoints, CheckpointWriteError
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of, distributed_context
-from tmor_train.training.metric_logger import MetricLogger, Progress, plot, read_events
+from tmor_train.training.metric_logger import (
+    FEWEST_DIRECTIONS,
+    MetricLogger,
+    Progress,
+    effective_rank,
+    neighbours_agree,
+    plot,
+    read_events,
+    uniformity,
+)
 from tmor_train.training.optimizer import NonFiniteError, lr_ratio
-from tmor_train.training.representation_metrics import FEWEST_DIRECTIONS, effective_rank, neighbours_agree, uniformity
 from tmor_train.training.runs import (
     RunError,
     Stop,

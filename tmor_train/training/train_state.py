@@ -27,8 +27,8 @@ from tmor_train.methods import Method, MethodContext, MethodOutput, StepContext,
 from tmor_train.methods.tmor import Objective
 from tmor_train.training.config import LoopConfig, PretrainConfig
 from tmor_train.training.distributed import DistributedContext, autocast_of
+from tmor_train.training.metric_logger import step_metrics
 from tmor_train.training.optimizer import Optimizer
-from tmor_train.training.representation_metrics import step_metrics
 from tmor_train.training.runs import RunError
 
 _WEIGHTS, _DROPOUT, _VIEWS = 0, 1, 2  # purposes of random numbers; each has its own sequence

@@ -9,7 +9,7 @@ import pytest
 
 from posecap.engines.bytetrack import ByteTrack
 from posecap.engines.oc_sort import OCSort
-from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
+from posecap.engines.ultralytics import UltralyticsBoTSORT, UltralyticsByteTrack
 from posecap.interfaces import Detections, Tracker
 
 FPS = 25.0

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from posecap.export import export
-from posecap.imports import ImportFileError, fiftyone, import_dataset
+from posecap.export import export, fiftyone
+from posecap.imports import ImportFileError, import_dataset
 from posecap.shards import ShardError
 from posecap.types import PartName
 from posecap.verify import verify
@@ -141,4 +141,4 @@ def test_arrays_that_are_larger_than_any(source: Path, monkeypatch: pytest.Monke
         next(fiftyone.samples(source))
     vector = json.loads((source / "samples.json").read_text())["samples"][0]["video_vector"]
     with pytest.raises(ShardError, match="takes more than 100 bytes"):
-        fiftyone._array(vector, axes=1)
+        fiftyone._read_array(vector, axes=1)

@@ -14,8 +14,8 @@ import pytest
 import posecap
 from posecap import imports
 from posecap.cli import main
-from posecap.export import export
-from posecap.imports import ImportFileError, import_dataset, parquet
+from posecap.export import export, parquet
+from posecap.imports import ImportFileError, import_dataset
 from posecap.shards import Dataset
 from posecap.verify import verify
 from tests import built

@@ -9,7 +9,7 @@ import pytest
 
 from posecap.engines.rtmdet_onnx import RTMDetOnnx
 from posecap.engines.rtmo_onnx import RTMOOnnx
-from posecap.inference.onnx_detector import OnnxDetector
+from posecap.inference.onnx import OnnxDetector
 from posecap.interfaces import Detections
 from posecap.models import MissingWeightsError
 from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError

@@ -135,7 +135,7 @@ from PIL import Image
 
 saves, opens, before = torch.save, Image.open, dict(os.environ)
 from posecap.engines.ultralytics import Ultralytics
-from posecap.engines.ultralytics_trackers import UltralyticsBoTSORT, UltralyticsByteTrack
+from posecap.engines.ultralytics import UltralyticsBoTSORT, UltralyticsByteTrack
 
 detector = Ultralytics(sys.argv[1], imgsz=64, conf=0.05, batch=3)
 frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)

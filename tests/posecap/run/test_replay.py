@@ -12,9 +12,8 @@ import pytest
 
 from posecap import staging
 from posecap.build import BuildResult
-from posecap.cleanup import collect_garbage
 from posecap.progress import Progress
-from posecap.removal import remove
+from posecap.removal import collect_garbage, remove
 from posecap.run import execute
 from posecap.run.replay import LazyFrames, RowFrames, StaleResultsError
 from posecap.shards import Dataset, committed, read_sidecar, write_dataset_list

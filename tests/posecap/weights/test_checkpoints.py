@@ -23,8 +23,7 @@ import torch
 from torch import nn
 
 from posecap.weights import checkpoints
-from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, WrongArchitectureError
-from posecap.weights.torch_file import Storages
+from posecap.weights.checkpoints import CheckpointError, RandomWeightsError, Storages, WrongArchitectureError
 from posecap.weights.unpickle import Inert, UnsafePickleError
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])

@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tmor_train.clustering import dbscan as dbscan_module
-from tmor_train.clustering.blockwise import normalize
 from tmor_train.clustering.clusters import ClusterConfig, adjusted_rand_score, cluster
 from tmor_train.clustering.dbscan import FaissMissingError, dbscan, dbscan_faiss, dbscan_near_cells, labels_exact
-from tmor_train.clustering.neighbours import adaptive_eps
+from tmor_train.clustering.neighbours import adaptive_eps, normalize
 
 
 def plain_dbscan(embeddings: np.ndarray, *, eps: float, min_samples: int) -> np.ndarray:

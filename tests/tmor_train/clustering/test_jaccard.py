@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from tmor_train.clustering import jaccard
-from tmor_train.clustering.blockwise import normalize
 from tmor_train.clustering.clusters import ClusterConfig, cluster
 from tmor_train.clustering.jaccard import labels_jaccard, nearest, neighbourhoods, pairs_within, reciprocal_weights
+from tmor_train.clustering.neighbours import normalize
 
 torch.set_num_threads(1)
 

@@ -17,7 +17,7 @@ from tmor_train.data_sources import DataConfig, motions_of
 from tmor_train.encoder import UnusableEncoderError
 from tmor_train.methods.cluster_contrast import CentroidContrast
 from tmor_train.recipes import recipe
-from tmor_train.recipes.comparisons import RECIPES
+from tmor_train.recipes.pretrain import RECIPES
 from tmor_train.training.config import PretrainConfig
 from tmor_train.training.distributed import DistributedContext
 from tmor_train.training.metric_logger import read_events

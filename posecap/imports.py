@@ -1,8 +1,9 @@
 """Makes datasets of what ``posecap export`` writes, from the formats that hold enough.
 
-A format is a module here, with its name in :data:`FORMATS` and three functions: ``files(source)`` gives the files that
-make up an export of the format, none where ``source`` is something else; ``samples(source)`` reads its samples one
-after another, each with what extra members have for it; and ``made_with(source)`` says what made these members.
+A format is a module of :mod:`posecap.export`, with its name in :data:`FORMATS` and three functions: ``files(source)``
+gives the files that make up an export of the format, none where ``source`` is something else; ``samples(source)`` reads
+its samples one after another, each with what extra members have for it; and ``made_with(source)`` says what made these
+members.
 
 Samples come back in their order, and so do extra members that were exported: vectors of the samples' own captions
 alone, without those of members of captions. What an export leaves out does not come back: stored video, the outcomes of
@@ -17,22 +18,21 @@ keys.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import pyarrow as pa
 
 from posecap import legacy
+from posecap.export import Extra, MadeWith
 from posecap.files import OutputExistsError, atomic_folder, digest, file_sha256
 from posecap.outcomes import ClipOutcome, RowOutcome, tally
 from posecap.shards import ShardError, commit_part, write_dataset_list, write_files
 from posecap.shards.extra import (
-    Added,
     ExtraPart,
     MemberName,
     extra_path,
@@ -46,20 +46,8 @@ from posecap.storage import open_storage
 from posecap.types import PartName, Sample
 from posecap.verify import check_sample
 
-Extra: TypeAlias = Mapping[MemberName, Added]
-"""What extra members have for a sample."""
-
-
-@dataclass(frozen=True)
-class MadeWith:
-    """What made an extra member, as its sidecar says: stages with their parameters, versions and weights."""
-
-    pipeline: Sequence[Any]
-    lineage: Mapping[str, Mapping[str, str]]
-
-
 FORMATS = ("fiftyone", "lance", "parquet")
-"""Names of formats, which are those of modules of this package and of :mod:`posecap.export`."""
+"""Names of formats, which are those of modules of :mod:`posecap.export`."""
 
 _PART_BYTES, _PART_SAMPLES = 256 << 20, 10_000
 """Of a part's arrays, about, and its samples, at most. Our choice: a file of a size that is copied and read at once,
@@ -107,7 +95,7 @@ def import_dataset(source: Path, folder: Path) -> int:
 def _form_of(source: Path) -> tuple[ModuleType, list[Path]]:
     """The module of the format that something is of, and its files. Raises ImportFileError where it is of none."""
     for name in FORMATS:
-        form = import_module(f"posecap.imports.{name}")
+        form = import_module(f"posecap.export.{name}")
         if files := form.files(source):
             return form, files
     raise ImportFileError(f"{source} is no export that can be imported: {', '.join(FORMATS)} are")
