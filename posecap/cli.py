@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from posecap import __version__
-from posecap.commands import build, datasets, models, push
+from posecap.commands import build, datasets, models, output
 from posecap.terminal import add_completion, run_command
 
 RENAMED = {"forget": "remove"}
@@ -34,7 +34,7 @@ weights, before a machine goes offline:
   posecap models pull yolo11n rtmpose-m
 
 exit codes: 0 complete, 3 partial (some rows failed and are recorded), 4 alarms (a stage of a build lost far more than
-expected), 1 error, 2 wrong usage, 130 interrupted
+expected), 1 error (also a missing or damaged dataset), 2 wrong usage, 130 interrupted
 """
 
 
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"posecap {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for group in (build, datasets, push, models):
+    for group in (build, datasets, output, models):
         group.add(commands)
     add_completion(commands, parser)
     return parser

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -178,6 +178,7 @@ class Pushed:
         removed: names of files at the target that this dataset does not have.
         left_out: why parts were not pushed, a sentence for each.
         parts, samples: numbers of those at the target.
+        not_asked: why the target could not be asked what is there, so that every file counts as new; or empty.
     """
 
     address: str
@@ -188,6 +189,7 @@ class Pushed:
     left_out: tuple[str, ...]
     parts: int
     samples: int
+    not_asked: str = ""
 
 
 def push(
@@ -203,7 +205,8 @@ def push(
     Args:
         target: ``OWNER/NAME`` or ``hf://datasets/OWNER/NAME[@BRANCH]`` on the Hugging Face Hub, an address that fsspec
             writes to, or a folder, with ``./`` before it where it could be taken for a repository.
-        mode: ``list`` changes nothing, and does not read what it would push.
+        mode: ``list`` changes nothing, and does not read what it would push. It also lists for a target that cannot
+            be asked what is there.
         log: gets a line for each step.
 
     Raises:
@@ -219,7 +222,7 @@ def push(
     with _locked(source):
         whole, groups, left_out = _groups(source, options)
         _check_local_paths(source, groups, options)
-        place.look()
+        not_asked = _look(place, mode)
         lacking = {group: place.lacking(source, group) for group in groups}
         if mode == "push":
             place.check()
@@ -230,13 +233,25 @@ def push(
         last = [file for file in descriptions if not place.holds(file)]
         to_send = [(group, lacking[group]) for group in groups if lacking[group]]
         changed = [*chain.from_iterable(files for _, files in to_send), *last]
-        done = _compared(place, groups, descriptions, changed, left_out)
+        done = replace(_compared(place, groups, descriptions, changed, left_out), not_asked=not_asked)
         if mode == "list":
             return done
         _check_existing(done, options)
         place.send(source, to_send, last, done.removed, log)
     _check_opens(place, done)
     return done
+
+
+def _look(place: _Target, mode: Literal["push", "list"]) -> str:
+    """Find out which files are at the target; to ``list``, why that is not known in place of an error, or empty."""
+    try:
+        place.look()
+    except (PushError, StorageError) as error:
+        if mode == "push":
+            raise
+        place.there = {}
+        return str(error)
+    return ""
 
 
 def _sound(

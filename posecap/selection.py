@@ -23,6 +23,7 @@ import numpy as np
 from posecap.files import clip_id
 from posecap.outcomes import ClipOutcome
 from posecap.pipeline import Pipeline
+from posecap.plan import Plan
 from posecap.plan_store import stored_plan
 from posecap.run.execute import execute
 from posecap.run.replay import RowFrames, stored_clip
@@ -41,7 +42,7 @@ from posecap.stage import Stage, engines_of
 from posecap.stages.caption import WriteCaptions, inputs_of
 from posecap.storage import Location, Storage, open_storage
 from posecap.terminal import nearest
-from posecap.types import Floats, PosedClip, Row, Span
+from posecap.types import Floats, PartName, PosedClip, Row, Span
 from posecap.visualization.contact_sheet import Sheet, check_picture, places, view_pictures
 
 if TYPE_CHECKING:
@@ -289,6 +290,26 @@ def _value(written: str, before: Any, text: str) -> Any:
     return value
 
 
+def selectable(location: Location) -> tuple[Plan, list[PartName]]:
+    """The plan of a dataset, and its planned parts that have stored results.
+
+    Raises:
+        SelectionError: none has.
+        PlanError: the plan is damaged.
+    """
+    storage = open_storage(location)
+    plan = stored_plan(storage)
+    planned = {part.name for part in plan.parts()} if plan is not None else set()
+    listed = (results_part(file.name) for file in storage.list(RESULTS_FOLDER))
+    stored = sorted(part for part in listed if part is not None and part in planned)
+    if plan is None or not stored:
+        raise SelectionError(
+            f"{storage.location} has no stored results to select from: build it with 'keep_intermediates: perception' "
+            "in the manifest, which is the default; copies that were pushed, and what was imported, have none"
+        )
+    return plan, stored
+
+
 def select(location: Location, pipeline: Pipeline, *, most_rows: int = 10_000) -> Selection:
     """Look at a dataset's stored results.
 
@@ -303,18 +324,8 @@ def select(location: Location, pipeline: Pipeline, *, most_rows: int = 10_000) -
     """
     storage = open_storage(location)
     stages, perception = selecting_stages(pipeline), pipeline.perception()
-    plan = stored_plan(storage)
-    planned = {part.name: part for part in plan.parts()} if plan is not None else {}
-    stored = sorted(
-        part
-        for file in storage.list(RESULTS_FOLDER)
-        if (part := results_part(file.name)) in planned and part is not None
-    )
-    if plan is None or not stored:
-        raise SelectionError(
-            f"{storage.location} has no stored results to select from: build it with 'keep_intermediates: perception' "
-            "in the manifest, which is the default; a released copy has none"
-        )
+    plan, stored = selectable(storage)
+    planned = {part.name: part for part in plan.parts()}
     found = Selection(parts_in_all=len(stored), parts_without=len(planned) - len(stored))
     for part in _evenly(stored, [planned[part].rows for part in stored], most_rows):
         listed = read_results_list(storage, part)

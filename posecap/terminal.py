@@ -16,8 +16,10 @@ from typing import Any, TextIO
 COMPLETE, ERROR, USAGE, PARTIAL, ALARM, INTERRUPTED, CUT_OFF = 0, 1, 2, 3, 4, 130, 141
 """Exit codes. PARTIAL: some rows failed and are recorded, or a build is unfinished. ALARM: a build is finished, but a
 stage lost far more than expected (:func:`posecap.outcomes.alarms`), which goes before PARTIAL; or `posecap leakage`
-found footage in several splits. USAGE is argparse's own, INTERRUPTED that of shells for Ctrl-C, CUT_OFF that of
-shells for SIGPIPE: whoever read the output, such as head, has closed it, and how the command ended is not known."""
+found footage in several splits. ERROR: also, in every command, that its dataset
+is missing, or too damaged for it. USAGE: arguments that are not known or do not go together, whatever the dataset; it
+is argparse's own, INTERRUPTED that of shells for Ctrl-C, CUT_OFF that of shells for SIGPIPE: whoever read the output,
+such as head, has closed it, and how the command ended is not known."""
 
 Commands = argparse._SubParsersAction  # argparse gives the type no public name
 

@@ -102,9 +102,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
     about = "count which clips other thresholds would keep, from what is stored of a dataset, in seconds"
     select = command(commands, "select", _select, about=about, more=_SELECT_MORE)
+    add_dataset(select, otherwise="the manifest's")
+    select.set_defaults(output=None)
     option = select.add_argument
-    about = "dataset directory, or address as s3://bucket/name (default: the manifest's)"
-    option("dataset", nargs="?", metavar="DATASET", help=about)
     about = "the dataset's YAML, or the name of one that comes with posecap (default: the one the dataset is from)"
     option("--manifest", metavar="FILE", help=about)
     about = "a setting of a stage behind the joints, as person_presence=0.3; may be given several times"
@@ -289,24 +289,24 @@ def _select(options: argparse.Namespace) -> int:
     from posecap.finalize import read_manifest_path
     from posecap.manifest.manifest_file import read_manifest
     from posecap.plan_store import output_storage
-    from posecap.selection import select, with_settings
-    from posecap.storage import open_storage
+    from posecap.selection import select, selectable, with_settings
 
-    if options.dataset is None and options.manifest is None:
-        print("posecap: name a dataset, or its manifest with --manifest", file=sys.stderr)
-        return USAGE
-    path = read_manifest_path(options.dataset) if options.manifest is None else _manifest_path(options)
-    if path is None:
-        where = f"it is not known which manifest {options.dataset} is from"
-        print(f"posecap: {where}: name it with --manifest", file=sys.stderr)
-        return ERROR
-    manifest = read_manifest(path)
+    if options.manifest is None or options.dataset is not None:
+        storage = only_dataset(options)
+        selectable(storage)  # of one that has nothing to select from, the manifest need not be known
+        path = read_manifest_path(storage) if options.manifest is None else _manifest_path(options)
+        if path is None:
+            where = f"it is not known which manifest {storage.location} is from"
+            print(f"posecap: {where}: name it with --manifest", file=sys.stderr)
+            return ERROR
+        manifest = read_manifest(path)
+    else:
+        manifest = read_manifest(_manifest_path(options))
+        storage = output_storage(_output(options), manifest)
     if options.pipeline:
         manifest = replace(manifest, pipeline=pipeline_path(options.pipeline, Path.cwd()))
     if options.filter is not None:
         manifest = replace(manifest, filter=options.filter)
-    options.output = options.dataset
-    storage = open_storage(options.dataset) if options.manifest is None else output_storage(_output(options), manifest)
     found = select(storage, with_settings(pipeline_of(manifest), options.set), most_rows=options.rows)
     if options.json:
         print(json.dumps(found.as_json(), indent=1))

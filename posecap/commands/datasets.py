@@ -8,7 +8,6 @@ the exit code; errors of posecap's own that it raises are printed by :mod:`posec
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -25,19 +24,16 @@ from posecap.terminal import (
     PARTIAL,
     USAGE,
     Commands,
-    FormerFlag,
     at_least_one,
     command,
     count_text,
 )
 
 if TYPE_CHECKING:
-    from posecap.explore.contents import Choice, Projection
     from posecap.outcomes import Alarm, ClipOutcome, RowOutcome
-    from posecap.shards import Dataset
     from posecap.storage import Storage
     from posecap.verify import Problem
-    from posecap.visualization.view import Background, Footage
+    from posecap.visualization.view import Footage
 
 
 _MOST_PROBLEMS = 1000
@@ -50,49 +46,14 @@ Clips are compared by the signatures that pipelines with Decode(signature="perce
 one file that overlap in time are found. All are kept, unless --keep best removes them. To keep each group in one split,
 write 'near_duplicates: one_split' or 'split: auto' in the manifest, and run `posecap build --update`.
 """
-_EXPORT_MORE = """\
-formats:
-  coco      COCO keypoints (.json): a video for each clip, an image for each frame, tracks, skeleton
-  fiftyone  a FiftyOne dataset (folder): a video sample for each clip, keypoints and boxes by person, vectors, videos
-  lance     a Lance dataset (folder, .lance): the columns of parquet; needs posecap[lance]
-  parquet   plain Parquet (.parquet): everything but stored video, a row for each clip, arrays as flat lists
-  pyskl     the annotation pickle (.pkl) of pyskl and mmaction2, with splits; clips without a label have the label -1
-  rerun     Rerun recordings (folder): {split}/{key}.rrd, joints, bones, boxes and stored video; needs posecap[rerun]
-
-Clips are read and written one after another. What each format holds: docs/exports.md
-"""
-_IMPORT_MORE = """\
-Formats: fiftyone, lance and parquet; the others hold no vectors of videos and texts, without which there is no dataset.
-Clips come back as they were, and extra members that lance and parquet hold, without stored video, rejected rows, and
-what the parts were made with.
-"""
 _GC_MORE = """\
 Never while a build is under way: the command stops then. Samples, sidecars and indexes are never removed. Where the
 manifest says 'keep_intermediates: none', stored results of earlier builds go as well. Rows of a build that was stopped
 less than --older-than days ago stay, and the next build takes them.
 exit codes: 0 done, also where nothing was to do, 1 error, 2 wrong usage
 """
-_EXPLORE_MORE = """\
-The page needs no other file and no network: open it in a browser, or pass it on. It shows pictures of people where the
-dataset has previews, unless --blank is given. With --serve nothing is written: the address that is printed is for a
-browser on this machine, until Ctrl-C, and loading the page again shows what a build has added.
-What is on it, and when `posecap view` or `posecap status` do better: docs/explore.md
-"""
 _GROUPS_PRINTED = 20
 """Groups of near-duplicates, the first ones, a page of a terminal or two; the file has all."""
-
-
-def _port(text: str) -> int:
-    """Parse the number of a port, 0 for one that is free.
-
-    Raises:
-        ValueError, argparse.ArgumentTypeError: it is no integer, of which argparse says that it is invalid, or none of
-            a port.
-    """
-    number = int(text)
-    if not 0 <= number < 1 << 16:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 to 65535")
-    return number
 
 
 class DatasetChoiceError(ValueError):
@@ -118,63 +79,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     about = "move what is damaged aside, to be built again by `posecap build`, and write the list of parts anew"
     parser.add_argument("--repair", action="store_true", help=about)
 
-    parser = command(commands, "inspect", _inspect, about="print one sample with axes and units")
-    add_dataset(parser, words="KEY", about="a clip's key or its beginning (default: the first clip)")
-    listed = "list every clip instead: its key, split, label and video, divided by tabs"
-    parser.add_argument("--keys", action="store_true", help=listed)
-    _add_where(parser, "--keys lists only")
-
-    parser = command(commands, "view", _view, about="draw the skeletons over a clip, or many clips on one sheet")
-    add_dataset(parser, words="KEY", about="a clip's key or its beginning")
-    option = parser.add_argument
-    option("--sheet", action="store_true", help="a contact sheet of many clips")
-    option("--count", type=at_least_one, default=24, help="clips on the sheet (default: %(default)s)")
-    option("--split", help="only clips of this split on the sheet")
-    option("--label", help="only clips of this label on the sheet")
-    _add_where(parser, "only")
-    option("--worst", metavar="MEASURE", help="the clips that are worst by a quality measure, such as jitter")
-    option("--rejected", action="store_true", help="a sheet of what was rejected, with the reasons")
-    option("--blank", action="store_true", help="draw on a dark background, without pictures of people")
-    output = ".mp4 or .gif for a clip, .jpg or .png for a sheet (default: KEY.mp4, or contact_sheet.jpg)"
-    option("--output", type=Path, metavar="FILE", help=output)
-    option("--out", dest="output", type=Path, action=FormerFlag, const="--output")
-
-    about = "make a page to look at the clips in a browser: moving skeletons, filters, maps, yield"
-    parser = command(commands, "explore", _explore, about=about, more=_EXPLORE_MORE)
-    add_dataset(parser)
-    way = parser.add_mutually_exclusive_group()
-    output = "the page (default: NAME.html, by the name of the dataset's folder)"
-    way.add_argument("--output", type=Path, metavar="FILE.html", help=output)
-    way.add_argument("--serve", action="store_true", help="answer a browser on this machine instead of writing a file")
-    option = parser.add_argument
-    option("--port", type=_port, default=0, help="of --serve (default: one that is free)")
-    option("--overwrite", action="store_true", help="replace a file that exists")
-    option("--split", help="only clips of this split")
-    _add_where(parser, "only")
-    option("--count", type=at_least_one, help="most clips on the page, evenly chosen (default: 100,000)")
-    option("--blank", action="store_true", help="leave out pictures of people")
-    placed = "how vectors are placed on the maps (default: pca; with --serve at an address none, as all clips are read)"
-    option("--map", choices=("pca", "tsne", "umap", "none"), help=placed)
-
-    parser = command(
-        commands, "export", _export, about="write the clips in another project's format", more=_EXPORT_MORE
-    )
-    add_dataset(parser)
-    option = parser.add_argument
-    option("--format", required=True, metavar="FORMAT", help="one of those below")
-    option("--output", type=Path, required=True, metavar="PATH", help="the file or folder to write")
-    option("--split", help="only clips of this split")
-    _add_where(parser, "only")
-    about = "also an extra member, as text.minilm, in lance and parquet; without clips that have none"
-    option("--extra", action="append", default=[], metavar="MEMBER", help=about)
-    option("--overwrite", action="store_true", help="replace a file that exists")
-
-    about = "make a dataset again of what `posecap export` has written"
-    parser = command(commands, "import", _import, about=about, more=_IMPORT_MORE)
-    parser.add_argument("source", type=Path, metavar="EXPORT", help="the file or folder, of a format named below")
-    folder = "the folder of the dataset, which must not exist"
-    parser.add_argument("--output", type=Path, required=True, metavar="DATASET", help=folder)
-
     about = "find clips that show the same footage, and write them as groups to duplicates.parquet"
     parser = command(commands, "duplicates", _duplicates, about=about, more=_DUPLICATES_MORE)
     add_dataset(parser)
@@ -192,7 +96,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     column = "also look for values of this column of the manifest's tables in several splits, such as person"
     option("--group-by", action="append", default=[], metavar="COLUMN", help=column)
     option("--manifest", type=Path, metavar="FILE", help="with these columns (default: the one the dataset is from)")
-    _add_where(parser, "only among")
+    add_where(parser, "only among")
     option("--json", action="store_true", help="print what was checked and the leaks as JSON")
 
     about = "remove what stopped builds, replaced results and repairs have left, and nothing refers to"
@@ -461,110 +365,18 @@ def _make_descriptions_again(dataset: Storage) -> int:
     return PARTIAL
 
 
-def _inspect(options: argparse.Namespace) -> int:
-    from posecap.shards import Dataset, ShardError
-    from posecap.shards.extra_fields import extra_of
-    from posecap.visualization.view import describe
-
-    if options.keys:
-        return _list_clips(Dataset(only_dataset(options)), options.where)
-    if options.where:
-        print("posecap: --where chooses among the clips that --keys lists", file=sys.stderr)
-        return USAGE
-    root, keys = _dataset_and_words(options)
-    dataset = Dataset(root)
-    if not keys:
-        keys = dataset.index().head(1, columns=["key"])["key"].to_pylist()
-        if not keys:
-            raise ShardError("the dataset holds no samples; `posecap status` says why")
-    for key in keys:
-        whole = dataset.whole_key(key)
-        print(describe(dataset.sample(whole), extra_of(dataset, whole)), end="")
-    return COMPLETE
-
-
-def _list_clips(dataset: Dataset, where: str | None) -> int:
-    """Print a line for each clip; characters that could divide it otherwise or steer a terminal are replaced."""
-    from posecap.shards import Where
-
-    columns = ["key", "split", "label", "uri"]
-    for _, _, table in dataset.rows(where=Where.of(where), columns=columns):
-        for clip in table.to_pylist():
-            cells = (clip[column] or "" for column in columns)
-            print("\t".join("".join(c if c.isprintable() else "?" for c in cell) for cell in cells))
-    return COMPLETE
-
-
-def _view(options: argparse.Namespace) -> int:
-    background: Background = "blank" if options.blank else "footage"
-    if options.sheet:
-        keys = [word for word in options.words if not _is_location(word)]
-        if keys:
-            print(f"posecap: {keys[0]} is not a directory: --sheet takes a dataset directory, no key", file=sys.stderr)
-            return USAGE
-        return _sheet(only_dataset(options), options, background)
-    root, keys = _dataset_and_words(options)
-    if len(keys) != 1:
-        where = f"{keys[0]} is not a directory: " if keys and len(keys) == len(options.words) else ""
-        print(f"posecap: {where}name one clip by its key, or give --sheet for a contact sheet", file=sys.stderr)
-        return USAGE
-    if options.split or options.label or options.where or options.worst or options.rejected:
-        chosen = "--split, --label, --where, --worst and --rejected"
-        print(f"posecap: {chosen} choose the clips of a --sheet", file=sys.stderr)
-        return USAGE
-    from posecap.engines.pyav_encoder import PyAVEncoder
-    from posecap.visualization.drawing import lacking_words
-    from posecap.visualization.view import view_clip
-
-    (key,) = keys
-    out = options.output or Path(f"{key}.mp4")
-    footage = None if options.blank else _footage(root)
-    viewed = view_clip(root, key, out=out, encoder=PyAVEncoder(), footage=footage, background=background)
-    print(f"{viewed.path}: {count_text(viewed.frames, 'frame')} of {viewed.key}")
-    if viewed.why_blank:
-        print(f"drawn on a dark background: {viewed.why_blank}")
-    if viewed.lacking:
-        print(lacking_words(viewed.lacking))
-    return COMPLETE
-
-
-def _sheet(root: Storage, options: argparse.Namespace, background: Background) -> int:
-    """`posecap view --sheet`; returns the exit code."""
-    from posecap.shards import Where
-    from posecap.visualization.contact_sheet import Choice, view_rejected, view_sheet
-    from posecap.visualization.drawing import lacking_words
-
-    if options.rejected and (options.worst or options.where):
-        print("posecap: what was rejected has no quality measures: leave out --worst and --where", file=sys.stderr)
-        return USAGE
-    out = options.output or Path("contact_sheet.jpg")
-    footage = None if options.blank else _local_footage(root)
-    where = Where.of(options.where)
-    choice = Choice(split=options.split, label=options.label, where=where, worst=options.worst, count=options.count)
-    if options.rejected:
-        sheet = view_rejected(root, out=out, choice=choice, footage=footage)
-    else:
-        sheet = view_sheet(root, out=out, choice=choice, background=background, footage=footage)
-    print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}")
-    if sheet.blank and not options.blank:
-        print(f"{sheet.blank} of them without footage: {sheet.why_blank}")
-    if sheet.lacking:
-        print(lacking_words(sheet.lacking))
-    return COMPLETE
-
-
-def _local_footage(root: Storage) -> Footage | None:
+def local_footage_of(root: Storage) -> Footage | None:
     """The dataset's footage as far as it is on local disk or in a package: a sheet downloads no videos."""
     from posecap.engines.local_file import LocalFile
     from posecap.engines.registry_package import RegistryPackage
 
-    footage = _footage(root)
+    footage = footage_of(root)
     if footage is None:
         return None
     return replace(footage, fetchers=tuple(f for f in footage.fetchers if isinstance(f, LocalFile | RegistryPackage)))
 
 
-def _footage(root: Storage) -> Footage | None:
+def footage_of(root: Storage) -> Footage | None:
     """The fetchers and decoders of the dataset's build; None if its manifest or pipeline cannot be read."""
     from posecap.finalize import read_manifest_path
     from posecap.manifest.manifest_file import ManifestError, read_manifest
@@ -591,88 +403,6 @@ def _footage(root: Storage) -> Footage | None:
         limits=download.limits,
         media_root=manifest.media_root,
     )
-
-
-def _explore(options: argparse.Namespace) -> int:
-    from posecap.explore.contents import MOST_CLIPS, Choice
-    from posecap.shards import Where
-    from posecap.storage import LocalStorage
-
-    if options.port and not options.serve:
-        print("posecap: --port is of --serve", file=sys.stderr)
-        return USAGE
-    root = only_dataset(options)
-    projection: Projection | Literal["none"] = options.map or (
-        "pca" if isinstance(root, LocalStorage) or not options.serve else "none"
-    )
-    choice = Choice(
-        split=options.split,
-        where=Where.of(options.where),
-        count=options.count or MOST_CLIPS,
-        background="blank" if options.blank else "pictures",
-        projection=None if projection == "none" else projection,
-    )
-    if options.serve:
-        return _serve(root, choice, options.port)
-    from posecap.explore.page import write_page
-
-    name = Path(root.location).resolve().name if isinstance(root, LocalStorage) else root.location.rpartition("/")[2]
-    output = options.output or Path(f"{name}.html")
-    contents = write_page(root, output, choice, existing="replace" if options.overwrite else "refuse")
-    there = contents.document["clips"]["there"]
-    of = f" of {there:,}" if there > contents.clips.num_rows else ""
-    size = output.stat().st_size / 1e6
-    print(f"{output}: {count_text(contents.clips.num_rows, 'clip')}{of}, {size:,.1f} MB")
-    return COMPLETE
-
-
-def _serve(root: Storage, choice: Choice, port: int) -> int:
-    """Answer a browser until Ctrl-C; returns the exit code."""
-    from posecap.explore.page import HOST, ExploreServer
-
-    try:
-        server = ExploreServer(root, choice, port=port)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            raise
-        print(f"posecap: port {port} of {HOST} is taken: choose another --port, or leave it out", file=sys.stderr)
-        return ERROR
-    print(f"{server.address}\nuntil Ctrl-C, for browsers on this machine", flush=True)
-    try:
-        server.run()
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-    finally:
-        server.close()
-    return COMPLETE
-
-
-def _export(options: argparse.Namespace) -> int:
-    from posecap.export import export
-    from posecap.finalize import is_finished
-
-    root = only_dataset(options)
-    if not is_finished(root):
-        print(f"posecap: {root.location} is not finished: only the parts that are built are exported", file=sys.stderr)
-    clips = export(
-        root,
-        options.output,
-        form=options.format,
-        split=options.split,
-        where=options.where,
-        extra=options.extra,
-        existing="replace" if options.overwrite else "refuse",
-    )
-    print(f"{options.output}: {count_text(clips, 'clip')}")
-    return COMPLETE
-
-
-def _import(options: argparse.Namespace) -> int:
-    from posecap.imports import import_dataset
-
-    clips = import_dataset(options.source, options.output)
-    print(f"{options.output}: {count_text(clips, 'clip')}")
-    return COMPLETE
 
 
 def _duplicates(options: argparse.Namespace) -> int:
@@ -702,7 +432,7 @@ def _duplicates(options: argparse.Namespace) -> int:
         from posecap.visualization.contact_sheet import view_clips
 
         shown = [(row["key"], _heading(row)) for group in members.values() for row in group][: options.count]
-        sheet = view_clips(root, shown, out=options.output, footage=_local_footage(root))
+        sheet = view_clips(root, shown, out=options.output, footage=local_footage_of(root))
         print(f"{sheet.path}: {count_text(sheet.clips, 'clip')}", file=sys.stderr if options.json else sys.stdout)
     if unrecorded is not None:
         raise unrecorded
@@ -801,7 +531,7 @@ def _values_by_uri(root: Storage, manifest: Path | None, columns: Sequence[str])
 def _remove(options: argparse.Namespace) -> int:
     from posecap.removal import remove
 
-    root, keys = _dataset_and_words(options)
+    root, keys = dataset_and_keys(options)
     if options.member:
         return _remove_member(root, options.member, clips=[*keys, *options.source, *options.video])
     if not keys and not options.source and not options.video:
@@ -858,23 +588,38 @@ def _remove_member(root: Storage, name: str, *, clips: Sequence[str]) -> int:
     return COMPLETE
 
 
-def _add_where(parser: argparse.ArgumentParser, words: str) -> None:
+def add_where(parser: argparse.ArgumentParser, words: str) -> None:
     """Accept ``--where``; ``words`` begin its help."""
     about = f"{words} clips for which this holds, such as 'coverage >= 0.8 and people == 1'"
     parser.add_argument("--where", metavar="CONDITION", help=about)
 
 
-def add_dataset(parser: argparse.ArgumentParser, *, words: str = "", about: str = "") -> None:
-    """Accept ``[DATASET] [WORD …]``: a word that is a directory or an address is the dataset, the others belong to the
-    command.
+def add_dataset(
+    parser: argparse.ArgumentParser,
+    *,
+    words: Literal["", "KEY", "KEY …"] = "",
+    about: str = "",
+    otherwise: str = "",
+) -> None:
+    """Accept ``[DATASET]``, or ``[DATASET] [KEY]`` with one key or several: a word that is a directory or an address is
+    the dataset, the others are keys.
+
+    Args:
+        about: what the keys are.
+        otherwise: what the dataset is, before all else, where none is named.
     """
-    parser.add_argument(
-        "words",
-        nargs="*",
-        metavar=f"DATASET {words}".strip(),
-        help="dataset directory, or address as s3://bucket/name (default: the current directory if it is a dataset, "
-        "else the only one under datasets/)" + (f"; {about}" if about else ""),
-    )
+    place = "the current directory if it is a dataset, else the only one under datasets/"
+    default = f"{otherwise}; without --manifest {place}" if otherwise else place
+    about_dataset = f"dataset directory, or address as s3://bucket/name (default: {default})"
+    parser.add_argument("dataset", nargs="?", metavar="DATASET", help=about_dataset)
+    if words:
+        parser.add_argument("words", nargs="*" if words == "KEY …" else "?", metavar="KEY", help=about)
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    """What was given for ``DATASET`` and ``KEY``, in this order; argparse takes the first word for the dataset."""
+    more = getattr(options, "words", None) or []
+    return [*([] if options.dataset is None else [options.dataset]), *([more] if isinstance(more, str) else more)]
 
 
 def _is_location(word: str) -> bool:
@@ -882,8 +627,8 @@ def _is_location(word: str) -> bool:
     return "://" in word or Path(word).is_dir()
 
 
-def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]:
-    """The dataset and the other words.
+def dataset_and_keys(options: argparse.Namespace) -> tuple[Storage, list[str]]:
+    """The dataset and the keys.
 
     Raises:
         DatasetChoiceError: none or several could be meant, or a word is a path or an address where there is none.
@@ -892,7 +637,8 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]
     from posecap.shards import is_dataset, not_a_dataset
     from posecap.storage import open_storage
 
-    for word in options.words:
+    words = _words(options)
+    for word in words:
         if word.startswith(("http://", "https://")):
             raise DatasetChoiceError(
                 f"{word} is an address of a web server, which does not list its files: copy the dataset to this "
@@ -901,8 +647,8 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]
         if os.sep in word and not _is_location(word):
             raise DatasetChoiceError(not_a_dataset(Path(word)))
 
-    found = [word for word in options.words if _is_location(word)]
-    others = [word for word in options.words if not _is_location(word)]
+    found = [word for word in words if _is_location(word)]
+    others = [word for word in words if not _is_location(word)]
     if len(found) > 1:
         kind = "addresses" if all("://" in word for word in found) else "directories"
         raise DatasetChoiceError(f"{found[0]} and {found[1]} are both {kind}: name one dataset")
@@ -921,15 +667,15 @@ def _dataset_and_words(options: argparse.Namespace) -> tuple[Storage, list[str]]
 
 
 def only_dataset(options: argparse.Namespace) -> Storage:
-    """The dataset of a command that takes nothing else.
+    """The dataset of a command that takes no key.
 
     Raises:
-        DatasetChoiceError, StorageError: as :func:`_dataset_and_words`; or a word is no directory and no address.
+        DatasetChoiceError, StorageError: as :func:`dataset_and_keys`; or a word is no directory and no address.
     """
-    for word in options.words:
+    for word in _words(options):
         if not _is_location(word):
             raise DatasetChoiceError(f"{word} is not a directory: name the dataset directory, or leave it out")
-    return _dataset_and_words(options)[0]
+    return dataset_and_keys(options)[0]
 
 
 def _default_dataset() -> Path:

@@ -500,6 +500,18 @@ class TestCommand:
         assert lines[-1].startswith(f"hf://datasets/me/walkers: would be {len(released(dataset))} files new, ")
         assert hub.repositories == {}
 
+    def test_a_dry_run_lists_though_the_target_cannot_be_asked(
+        self, dataset: Path, hub: fake_hub.Hub, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        hub.fail = lambda method, path: (503, {})
+        assert main(["push", str(dataset), "me/walkers", "--dry-run"]) == 1
+        said = capsys.readouterr()
+        size = (dataset / "data/train/pose-00000.tar").stat().st_size
+        assert f"to push   {size:>15,}  data/train/pose-00000.tar" in said.out.splitlines()
+        assert said.out.splitlines()[-1].startswith(f"hf://datasets/me/walkers: {len(released(dataset))} files to push")
+        assert said.err.startswith("posecap: the target could not be asked what is there: hf://datasets/me/walkers: ")
+        assert main(["push", str(dataset), "me/walkers"]) == 1
+
     def test_a_push(self, dataset: Path, hub: fake_hub.Hub, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["push", str(dataset), "me/walkers"]) == 0
         said = capsys.readouterr()

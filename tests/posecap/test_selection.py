@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from posecap.cli import main
 from posecap.manifest.manifest_file import read_manifest
 from posecap.selection import KEPT, SelectionError, select, selecting_stages, with_settings
 from posecap.shards import Dataset, sidecars
+from posecap.shards.paths import RESULTS_FOLDER
 from posecap.shards.sidecar import outcomes_of
 from tests import cheap, small
 
@@ -149,9 +151,20 @@ def test_as_people_run_it(built: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["select", root, "--sheet", str(sheet)]) == 1
     assert "no clip changes side" in capsys.readouterr().err
     assert main(["select", root, "--json", "--sheet", str(sheet), "--set", "people=1"]) == 0
-    assert main(["select"]) == 2
     assert main(["select", str(tmp_path)]) == 1
+    assert "is not a dataset directory" in capsys.readouterr().err
+
+
+def test_the_manifest_is_asked_for_only_where_it_would_help(
+    built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(built.parent / "dataset", tmp_path / "copy")
+    (copy / ".origin.json").unlink()
+    assert main(["select", str(copy)]) == 1
     assert "name it with --manifest" in capsys.readouterr().err
+    shutil.rmtree(copy / RESULTS_FOLDER)
+    assert main(["select", str(copy)]) == 1
+    assert "copy has no stored results to select from" in capsys.readouterr().err
 
 
 def test_without_stored_results_the_remedy_is_named(

@@ -1,5 +1,6 @@
 """Which dataset a command is about, and the commands that read one."""
 
+import argparse
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 import av
 import pytest
 
-from posecap.cli import main
+from posecap.cli import _parser, main
 from posecap.finalize import write_manifest_path
 from posecap.ledger import Ledger
 from posecap.manifest.manifest_file import read_manifest
@@ -41,6 +42,48 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) 
 def unlocked_files(root: Path) -> dict[str, bytes]:
     """A dataset's files without that of the lock."""
     return {name: content for name, content in built.files(root).items() if name != ".lease"}
+
+
+def subcommands() -> dict[str, argparse.ArgumentParser]:
+    """The parsers of all commands that take a dataset, by name."""
+    (found,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return {
+        name: parser
+        for name, parser in found.choices.items()
+        if any(action.dest == "dataset" for action in parser._actions)
+    }
+
+
+MORE = {
+    "add": ["--texts", "minilm"],
+    "export": ["--format", "parquet", "--output", "clips.parquet"],
+    "push": ["./copy"],
+    "remove": ["abc"],
+    "view": ["abc"],
+}
+"""What a command needs besides the dataset."""
+
+
+@pytest.mark.parametrize("name", subcommands())
+class TestEveryCommand:
+    def test_a_dataset_that_is_missing_or_none_is_an_error(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "empty").mkdir()
+        for place in ("nope", "./nope", tmp_path / "nope", "empty"):
+            code, said, error = run(capsys, name, place, *MORE.get(name, ()))
+            assert (code, said, error.startswith("posecap: ")) == (1, "", True)
+            assert Path(place).name in error
+        assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+    def test_words_that_it_does_not_know_are_wrong_usage(
+        self, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main([name, str(tmp_path / "nope"), *MORE.get(name, ()), "--nonsense"])
+        assert ended.value.code == 2
+        assert "DATASET ..." not in capsys.readouterr().err
 
 
 class TestAtHand:
@@ -70,13 +113,12 @@ class TestAtHand:
         assert "is not a dataset directory" in error
         (tmp_path / "a").mkdir()
         (tmp_path / "b").mkdir()
-        code, _, error = run(capsys, "verify", tmp_path / "a", tmp_path / "b")
+        code, _, error = run(capsys, "inspect", tmp_path / "a", tmp_path / "b")
         assert code == 1
         assert "are both directories" in error
 
-    def test_a_word_that_is_no_directory(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        built.build(tmp_path)
-        code, _, error = run(capsys, "verify", tmp_path, "nonsense")
+    def test_a_word_that_is_no_directory(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, error = run(capsys, "verify", "nonsense")
         assert (code, error) == (
             1,
             "posecap: nonsense is not a directory: name the dataset directory, or leave it out\n",
@@ -163,7 +205,7 @@ class TestLocation:
         assert "no dataset at" in error or "is not a directory" in error
 
     def test_two_addresses(self, capsys: pytest.CaptureFixture[str]) -> None:
-        code, _, error = run(capsys, "verify", "memory://a", "memory://b")
+        code, _, error = run(capsys, "inspect", "memory://a", "memory://b")
         assert (code, error) == (1, "posecap: memory://a and memory://b are both addresses: name one dataset\n")
 
 
@@ -337,7 +379,7 @@ class TestInspect:
         assert lines[0][1:] == ["train", "walking", "videos/0.mp4"]
         assert lines[-1][1:] == ["val", "", "odd?[2J?.mp4"]
         code, _, error = run(capsys, "inspect", tmp_path, lines[0][0], "--keys")
-        assert (code, "is not a directory" in error) == (1, True)
+        assert (code, "takes no key" in error) == (2, True)
 
     def test_a_dataset_without_samples(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path, {PartName("train", 0): []})
@@ -412,22 +454,17 @@ class TestView:
         code, _, error = run(capsys, "view", tmp_path, *words)
         assert (code, error.startswith(said)) == (2, True)
 
-    @pytest.mark.parametrize("words", [[], ["abc", "abd"]])
-    def test_no_clip_or_several_is_wrong_usage(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
-    ) -> None:
+    def test_no_clip_or_several_is_wrong_usage(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
-        code, _, error = run(capsys, "view", tmp_path, *words)
+        code, _, error = run(capsys, "view", tmp_path)
         assert (code, error) == (2, "posecap: name one clip by its key, or give --sheet for a contact sheet\n")
+        with pytest.raises(SystemExit, match="2"):
+            main(["view", str(tmp_path), "abc", "abd"])
 
     def test_a_sheet_takes_no_key(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
-        for words in (["nope"], [tmp_path, "nope"]):
-            code, _, error = run(capsys, "view", "--sheet", *words)
-            assert (code, error) == (
-                2,
-                "posecap: nope is not a directory: --sheet takes a dataset directory, no key\n",
-            )
+        code, _, error = run(capsys, "view", "--sheet", tmp_path, "nope")
+        assert (code, error) == (2, "posecap: --sheet takes a dataset directory, no key\n")
 
     def test_a_key_beside_what_is_no_directory(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -435,7 +472,7 @@ class TestView:
         built.build(tmp_path)
         monkeypatch.chdir(tmp_path)
         code, _, error = run(capsys, "view", "nope", "abc")
-        assert (code, error.startswith("posecap: nope is not a directory: name one clip")) == (2, True)
+        assert (code, error) == (1, "posecap: no dataset at nope: there is no such folder\n")
 
 
 class TestExport:
@@ -586,6 +623,8 @@ class TestExplore:
     def test_what_does_not_go_together(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         built.build(tmp_path)
         assert run(capsys, "explore", tmp_path, "--port", "1234")[0] == 2
+        code, _, error = run(capsys, "explore", tmp_path, "--output", "page.txt")
+        assert (code, error) == (2, "posecap: the page is HTML: end the name page.txt with .html\n")
         for words in (["--serve", "--output", "x.html"], ["--map", "other"], ["--serve", "--port", "99999"]):
             with pytest.raises(SystemExit):
                 main(["explore", str(tmp_path), *words])

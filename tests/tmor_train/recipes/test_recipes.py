@@ -5,7 +5,6 @@ import pytest
 from tmor_train.recipes import (
     RECIPES,
     UnknownRecipeError,
-    comparisons,
     evaluation,
     pretrain,
     recipe,
@@ -22,6 +21,6 @@ def test_an_unknown_recipe_is_refused_with_the_nearest() -> None:
 
 
 def test_no_two_recipes_have_one_name() -> None:
-    kinds = (pretrain, comparisons, evaluation)
+    kinds = (pretrain, evaluation)
     assert len(RECIPES) == sum(len(module.RECIPES) for module in kinds)
     assert all(made().recipe == name for name, made in RECIPES.items())

@@ -221,7 +221,7 @@ class Detector(nn.Module):
     @torch.no_grad()
     def scale_to(self, features_W: Sequence[Tensor]) -> None:
         """Set ``mean`` and ``deviation`` to those over all frames of ``features_W``, (256, T') each. A feature that
-        hardly varies, as in :func:`tmor_train.evaluation.clips.classifier.fitted`, keeps a deviation of 1."""
+        hardly varies, as in :func:`tmor_train.evaluation.clips.linear_probe.fitted`, keeps a deviation of 1."""
         count = sum(one.shape[1] for one in features_W)
         mean = torch.stack([one.double().sum(1) for one in features_W]).sum(0) / count
         squares = torch.stack([(one.double() - mean[:, None]).square().sum(1) for one in features_W]).sum(0)
