@@ -15,10 +15,10 @@ from typing import Literal
 
 from tmor_train.benchmarks import smarthome
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PART_SENTENCES
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PARAPHRASES, PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 
-PromptSet = Literal["plain", "person", "templates", "movement", "body_parts"]
+PromptSet = Literal["plain", "person", "templates", "movement", "paraphrases", "body_parts"]
 
 PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
     "plain": ("{}",),
@@ -42,13 +42,19 @@ PROMPTS: Mapping[PromptSet, tuple[str, ...]] = {
         "body movements of a person {}",
     ),
     "movement": ("{}",),
+    "paraphrases": ("{}",),
     "body_parts": ("{}",),
 }
 """The templates of each set; ``{}`` is the class in words, in ``movement`` the description of how the body moves, in
-``body_parts`` that and what each of :data:`posecap.joints.BODY_PARTS` does."""
+``paraphrases`` that in four wordings, in ``body_parts`` that and what each of
+:data:`posecap.joints.BODY_PARTS` does."""
 
-DESCRIBED: tuple[PromptSet, ...] = ("movement", "body_parts")
-"""The sets that describe movements, which are known of some classes alone."""
+_BESIDE: Mapping[PromptSet, Mapping[str, tuple[str, ...]]] = {
+    "movement": dict.fromkeys(MOVEMENTS.values(), ()),
+    "paraphrases": PARAPHRASES,
+    "body_parts": PART_SENTENCES,
+}
+"""By movement, the sentences that a set has beside it. These sets are known of some classes alone."""
 
 CLASS_WORDS: Mapping[str, Mapping[str, str]] = {
     "smarthome": smarthome.CAPTIONS,
@@ -94,29 +100,30 @@ def prompts(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
         texts: the classes in words (:func:`class_texts`).
 
     Raises:
-        MissingTextError: the set is one of :data:`DESCRIBED` and a class has no description of its movement.
+        MissingTextError: the set describes movements, and a class has no description.
     """
-    words: Sequence[str] = _movements(texts) if prompt_set in DESCRIBED else texts
-    if prompt_set == "body_parts":
-        words = [sentence for movement in words for sentence in (movement, *PART_SENTENCES[movement])]
+    words = _described(prompt_set, texts) if prompt_set in _BESIDE else texts
     return [template.replace("{}", text) for text in words for template in PROMPTS[prompt_set]]
 
 
-def _movements(texts: Sequence[str]) -> list[str]:
-    """The description of each text's movement; MissingTextError where there is none."""
-    if unknown := [text for text in texts if text not in MOVEMENTS]:
+def _described(prompt_set: PromptSet, texts: Sequence[str]) -> list[str]:
+    """The description of each text's movement and what the set has beside it; MissingTextError where there is none."""
+    beside = _BESIDE[prompt_set]
+    if unknown := [text for text in texts if MOVEMENTS.get(text) not in beside]:
         raise MissingTextError(
-            f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement; leave 'movement' "
-            "and 'body_parts' out of prompts, or describe the movement of each class: --set prompts=plain "
-            'class_texts=\'["…","…"]\', and make '
-            "vectors of the descriptions: prompt_vectors.py FILE --class-texts …"
+            f"{len(unknown)} classes, such as {unknown[0]!r}, have no description of their movement for the prompts "
+            f"{prompt_set}; leave {prompt_set!r} out of prompts, or describe the movement of each class: --set "
+            'prompts=plain class_texts=\'["…","…"]\', and make vectors of the descriptions: prompt_vectors.py FILE '
+            "--class-texts …"
         )
-    return [MOVEMENTS[text] for text in texts]
+    movements = [MOVEMENTS[text] for text in texts]
+    return [sentence for movement in movements for sentence in (movement, *beside[movement])]
 
 
 def all_prompts(texts: Sequence[str]) -> list[str]:
-    """The distinct sentences of all sets of prompts, in order; those of :data:`DESCRIBED` only where every class has a
+    """The distinct sentences of all sets of prompts, in order; those of movements only where every class has a
     description."""
-    known = all(text in MOVEMENTS for text in texts)
-    names = [name for name in PROMPTS if known or name not in DESCRIBED]
+    names = [
+        name for name in PROMPTS if name not in _BESIDE or all(MOVEMENTS.get(text) in _BESIDE[name] for text in texts)
+    ]
     return list(dict.fromkeys(sentence for name in names for sentence in prompts(name, texts)))

@@ -5,7 +5,7 @@ import pytest
 from posecap.joints import BODY_PARTS
 from tmor_train.benchmarks import smarthome, uav_human
 from tmor_train.data.datasets import msr_action3d, penn_action, sbu, utd_mhad, utkinect
-from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PART_SENTENCES
+from tmor_train.data.datasets.action_descriptions import MOVEMENTS, PARAPHRASES, PART_SENTENCES
 from tmor_train.data_sources import MissingTextError
 from tmor_train.prompts import PROMPTS, all_prompts, class_texts, prompts
 
@@ -28,7 +28,7 @@ def test_movements_stand_for_names() -> None:
     assert not set(MOVEMENTS.values()) & set(all_prompts(["bowling", "knitting"]))
     with pytest.raises(
         MissingTextError,
-        match=r"1 classes, such as 'knitting', have no description of .* leave 'movement' and 'body_parts' out",
+        match=r"1 classes, such as 'knitting', have no description .* for the prompts movement; leave 'movement' out",
     ):
         prompts("movement", ["bowling", "knitting"])
 
@@ -42,6 +42,20 @@ def test_body_parts_have_the_movement_and_a_sentence_for_each_part() -> None:
         assert part in sentence
     with pytest.raises(MissingTextError, match="knitting"):
         prompts("body_parts", ["bowling", "knitting"])
+
+
+def test_paraphrases_are_the_movement_and_three_other_sentences_for_classes_that_have_them() -> None:
+    found = prompts("paraphrases", ["bowling with the right hand", "doing sit-ups"])
+    assert found[0] == MOVEMENTS["bowling"]
+    assert found[1:4] == list(PARAPHRASES[MOVEMENTS["bowling"]])
+    assert found[4] == MOVEMENTS["doing sit-ups"]
+    assert len(found) == len(set(found)) == 8
+    assert set(prompts("paraphrases", list(penn_action.CAPTIONS.values()))) < set(
+        all_prompts(list(penn_action.CAPTIONS.values()))
+    )
+    assert not set(found) & set(all_prompts(["walking"]))
+    with pytest.raises(MissingTextError, match="leave 'paraphrases' out"):
+        prompts("paraphrases", ["bowling", "walking"])  # a movement, without other sentences
 
 
 def test_every_movement_has_sentences_on_parts_and_no_two_the_same() -> None:

@@ -78,9 +78,9 @@ class _FusedSpatial(nn.Module):
     def __init__(self, unit: SpatialUnit, *, joints: int) -> None:
         super().__init__()
         self.joints, self.heads, self.embedded = joints, unit.heads, unit.embedded
-        pairs = [cast(nn.Conv2d, conv) for conv in (*unit.conv_a, *unit.conv_b)]
-        weight, bias = torch.cat([conv.weight for conv in pairs]), torch.cat([_bias(conv) for conv in pairs])
-        self.attention = _convolution(weight, bias)
+        # A convolution for each side of the attention: ONNX Runtime then multiplies both as the bytes that quantized
+        # convolutions give. Sides that are cut from one tensor it converts to float32 first.
+        self.source, self.target = (_of_heads(convolutions) for convolutions in (unit.conv_a, unit.conv_b))
         heads = [cast(nn.Conv2d, conv) for conv in unit.conv_d]
         weight, bias = _with_norm(
             torch.cat([conv.weight for conv in heads], 1), torch.stack([_bias(conv) for conv in heads]).sum(0), unit.bn
@@ -95,14 +95,21 @@ class _FusedSpatial(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         channels, length = int(x.shape[1]), int(x.shape[3])
         size = self.embedded * length
-        both = self.attention(x).reshape(-1, self.joints, 2, self.heads, size)
-        source, target = both[:, :, 0].transpose(1, 2), both[:, :, 1].permute(0, 2, 3, 1)
-        matrices = torch.softmax(torch.matmul(source, target) / size, 2) + self.dependencies
+        shape = (-1, self.joints, self.heads, size)
+        source, target = self.source(x).reshape(shape), self.target(x).reshape(shape)
+        products = torch.matmul(source.transpose(1, 2), target.permute(0, 2, 3, 1))
+        matrices = torch.softmax(products / size, 2) + self.dependencies
         # From (N, h, source, target) to rows (target, h): a joint's heads lie next to each other afterwards.
         rows = matrices.permute(0, 3, 1, 2).reshape(-1, self.joints * self.heads, self.joints)
         mixed = torch.matmul(rows, x.reshape(-1, self.joints, channels * length))
         y = self.mixed(mixed.reshape(-1, self.heads * channels, 1, length))
         return functional.relu(y + self.down(x))
+
+
+def _of_heads(convolutions: nn.ModuleList) -> nn.Conv2d:
+    """The 1x1 convolutions of all heads as one, whose outputs lie head by head."""
+    heads = [cast(nn.Conv2d, conv) for conv in convolutions]
+    return _convolution(torch.cat([conv.weight for conv in heads]), torch.cat([_bias(conv) for conv in heads]))
 
 
 def _along_time(unit: TemporalUnit) -> nn.Conv2d:

@@ -18,8 +18,9 @@ reader of ONNX opens the file. It shows damage, not forgery, as a checkpoint's o
 Files of fewer bits are made by the tools of ONNX Runtime. ``float16`` has weights and operations in half precision
 behind float32 inputs and outputs. A GPU computes so; a CPU of x86 computes in float32 what the file holds in half.
 ``int8`` has 8-bit weights, a scale for each output channel, and 8-bit activations in the convolutions and in the
-products that mix joints; attention, sums and averages stay in float32. The convolutions of the first block do, too:
-coordinates come in by so few channels that 8 bits cost accuracy and win no time.
+products that mix joints. The factors of the attention have 8 bits, as convolutions give them; its products, their
+softmax, and averages stay in float32. The convolutions of the first block do, too: coordinates come in by so few
+channels that 8 bits cost accuracy and win no time.
 """
 
 from __future__ import annotations
@@ -376,8 +377,8 @@ def to_int8(path: Path, inputs: Sequence[Inputs]) -> None:
 
 
 def _kept(graph: Any) -> list[str]:
-    """Names of the nodes of an ONNX graph that stay in float32: convolutions of few channels, and products that a
-    softmax takes, be they scaled before it."""
+    """Names of the nodes of an ONNX graph that the quantizer leaves out: convolutions of few channels, and products
+    that a softmax takes, be they scaled before it."""
     sizes = {tensor.name: tensor.dims for tensor in graph.initializer}
     small = [
         node.name

@@ -189,13 +189,21 @@ def test_fewer_bits(tmp_path: Path, precision: Any, least: float, share: float) 
     assert again.path.read_bytes() == found.path.read_bytes()
 
 
-def test_int8_is_of_convolutions_but_those_of_coordinates(tmp_path: Path) -> None:
+def test_int8_is_of_all_products_but_those_of_coordinates(tmp_path: Path) -> None:
     found = export(encoder(), tmp_path / "e.onnx", precision="int8", clips=moving_clips(8))
     graph = onnx.load(found.path).graph
     eight_bits = [t for t in graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4]
-    # In blocks 2 to 10: a and b, d, along time; in two of them those that widen the residuals, too.
-    assert len([node for node in graph.node if node.op_type == "Conv"]) - len(eight_bits) == 3
-    assert len(eight_bits) == 9 * 3 + 2 * 2 + 1
+    # In blocks 2 to 10: a, b, d, along time; in two of them those that widen the residuals, too.
+    assert len([node for node in graph.node if node.op_type == "Conv"]) - len(eight_bits) == 4
+    assert len(eight_bits) == 9 * 4 + 2 * 2 + 1
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(found.path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    products = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node if "MatMul" in node.op_type]
+    # Both sides of the attention are multiplied as bytes in the blocks 2 to 10, and joints are mixed so in all ten.
+    assert products.count("MatMulIntegerToFloat") == 9
+    assert products.count("QLinearMatMul") == 10
 
 
 def test_an_encoder_that_computes_in_onnxruntime(demo_run: Path, tmp_path: Path) -> None:

@@ -140,6 +140,89 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 MOVEMENTS: Mapping[str, str] = {name: movement for movement, names in _NAMES.items() for name in names}
 """By caption of a set, the sentence that says what the body does."""
 
+_PARAPHRASES: Mapping[str, tuple[str, str, str]] = {
+    "pitching a baseball": (
+        "one leg is lifted and put far forward while one arm goes back and whips over the shoulder to the front",
+        "standing sideways, a knee comes up, the body falls into a wide step and one hand is flung forward from behind",
+        "a high knee, a wide step, and an arm that swings from behind over the shoulder down to the front",
+    ),
+    "swinging a baseball bat": (
+        "standing sideways with both hands together at the shoulder, the arms sweep around the body as the hips turn",
+        "both arms swing level from one side of the chest to the other while the body rotates",
+        "two hands held together move quickly across the front at chest height, the shoulders turn with them",
+    ),
+    "bench pressing a barbell": (
+        "on the back, both arms stretch upwards over the chest, bend and stretch again",
+        "the body lies still and flat, the elbows bend down to the sides and straighten upwards together",
+        "lying face up, two hands move up and down above the chest",
+    ),
+    "bowling": (
+        "walking forward and bending down, one arm swings like a pendulum from behind to the front near the ground",
+        "a deep lunge, the trunk leans over and one straight arm goes from the back to the front at the knee",
+        "the front knee bends and one hand swings forward close to the floor, the other leg stays behind",
+    ),
+    "lifting a barbell, clean and jerk": (
+        "squatting with the hands at the floor, standing up with both hands at the shoulders, then arms straight above",
+        "both arms pull up from the ground to the neck and then push up over the head while the legs straighten",
+        "the body rises from crouching, and two hands go from the feet to the shoulders to over the head",
+    ),
+    "swinging a golf club": (
+        "leaning forward, both arms lift to one shoulder and swing down past the feet up to the other shoulder",
+        "both hands together draw a large arc from behind one side down and up to the other side, the hips turn",
+        "the feet stay in place, the bent body twists and the joined hands swing low in front of the legs",
+    ),
+    "jumping rope": (
+        "small jumps with the feet together while the hands at the hips make small circles",
+        "the whole body hops up and down again and again, the elbows stay at the sides",
+        "both feet leave the ground together many times, the wrists turn beside the waist",
+    ),
+    "doing jumping jacks": (
+        "jumping with legs apart and arms up, then with legs together and arms down, many times",
+        "arms and legs open to the sides and close again with each jump",
+        "the hands meet over the head as the feet jump apart, and come down as the feet come together",
+    ),
+    "doing pull-ups": (
+        "the hands stay high above while the body is lifted up to them and lowered again",
+        "with arms stretched overhead the whole body hangs, rises until the elbows are bent, and sinks",
+        "the shoulders move up to the raised hands and down again, the legs hang",
+    ),
+    "doing push-ups": (
+        "the body is stretched out over the floor on hands and toes, the elbows bend and straighten",
+        "face down and straight from head to heel, the chest goes down to the ground and up again",
+        "lying on the front, both arms press the shoulders up and let them sink, the legs are straight behind",
+    ),
+    "doing sit-ups": (
+        "on the floor with the knees up, the shoulders lift towards the knees and lie down again",
+        "the upper body rolls up from lying to sitting and back, the feet stay on the ground",
+        "lying face up with legs bent, the head and chest come up to the thighs and go back",
+    ),
+    "squatting with a barbell": (
+        "standing with the hands at the shoulders, the legs bend until the thighs are level and then straighten",
+        "the hips sink down between the bent knees and rise again, the back stays straight",
+        "from standing, the body is lowered by bending both knees, and stands up again",
+    ),
+    "strumming a guitar": (
+        "one forearm moves quickly up and down before the waist, the other hand is held out to the side",
+        "both elbows are bent, one hand brushes again and again in front of the stomach, the body is almost still",
+        "sitting or standing quietly, one wrist swings before the belly while the other hand stays beside the chest",
+    ),
+    "hitting a tennis forehand": (
+        "one hand goes back at the side and swings across the front of the body at the height of the hips",
+        "the shoulders turn and one stretched arm sweeps from the side to the opposite shoulder",
+        "stepping in, one arm moves in a flat arc from behind to the front",
+    ),
+    "serving in tennis": (
+        "one hand reaches up, the other arm bends behind the head and then stretches high and comes down in front",
+        "both arms rise, the back arches, and one arm strikes over the head",
+        "the body stretches upwards with one arm above the head, which swings down to the front",
+    ),
+}
+
+PARAPHRASES: Mapping[str, tuple[str, str, str]] = {
+    MOVEMENTS[name]: sentences for name, sentences in _PARAPHRASES.items()
+}
+"""By movement of a class of Penn Action, three other sentences for it, written without a look at any clip."""
+
 
 class PartSentences(NamedTuple):
     """One sentence for each of :data:`posecap.joints.BODY_PARTS`, in that order."""
