@@ -609,7 +609,7 @@ class _Build:
         rows that are not tried again."""
         for part in todo:
             known = _carried_over(self.storage, part, self.options) if part.name in self.retried else {}
-            rows: list[RowResult | StoredRow | Row] = []
+            rows: list[RowResult | Row] = []
             labels = self._labels[part.name] = {}
             digests = self._digests[part.name] = {}
             for planned in self.plan.rows(part):
@@ -620,9 +620,8 @@ class _Build:
                     rejected = _quarantined(planned.row, self.options.poison_after)
                 if rejected is None:
                     digests[planned.row.row_id] = row_digest(planned.row)
-                result = rejected or known.get(planned.row.row_id) or open_rows.known(planned.row)
-                rows.append(result or open_rows.stored(planned.row) or planned.row)
-            yield WorkPart(part.name, tuple(rows))
+                rows.append(rejected or known.get(planned.row.row_id) or planned.row)
+            yield WorkPart(part.name, tuple(open_rows.begin(rows)))
 
     def _commit(self, done: PartResult, record: Mapping[str, Any], tombstones: Tombstones) -> None:
         """Commit a part, also one without samples, and enter it in the ledger; ``record`` goes into its sidecar."""

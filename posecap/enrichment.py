@@ -53,7 +53,7 @@ from posecap.stages.caption import Describe
 from posecap.stages.pack import EmbedCaptions, EmbedFrames
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, read_additions, remove_attempts_at_end, remove_unfinished
 from posecap.storage import Location, Lock, Storage, open_storage
-from posecap.types import Clip, PartName, Row, SampledRow, SkeletonClip, StagedSample, StoredRow
+from posecap.types import Clip, PartName, Row, SampledRow, SkeletonClip, StagedSample
 
 _ENGINES: Mapping[Kind, type] = {"video": VideoEmbedder, "text": TextEmbedder, "captions": Captioner}
 """What makes a member of each kind."""
@@ -385,7 +385,7 @@ class Enrichment:
                         on_row=on_row,
                         on_lost=ledger.record_loss,
                         on_node=lambda changed: self.log(changed.sentence()),
-                        write_job=lambda done, _: self._job(done),
+                        write_job=lambda done, renewed: None if renewed else self._job(done),
                     )
                     for done in schedule.run(self._work_parts(todo, covers, open_rows)):
                         part = self._committed(done, covers, fingerprint, configuration, lineage)
@@ -422,13 +422,7 @@ class Enrichment:
             if part.name not in wanted:
                 continue
             self._open[part.name] = part
-            rows: list[RowResult | StoredRow | Row] = []
-            for row in self._rows(part):
-                if isinstance(row, SampledRow):
-                    rows.append(open_rows.known(row) or open_rows.stored(row) or row)
-                else:
-                    rows.append(row)
-            yield WorkPart(part.name, tuple(rows))
+            yield WorkPart(part.name, tuple(open_rows.begin([*self._rows(part)])))
 
     def _rows(self, part: _Part) -> Iterator[SampledRow | RowResult]:
         """The rows of a part of which there are samples to do, in order; a failure for each that no table has."""

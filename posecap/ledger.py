@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -162,10 +162,10 @@ class Ledger:
                 ((digest, pipeline, record) for digest, record in records.items()),
             )
 
-    def finished_row(self, digest: str) -> str | None:
-        """What :meth:`record_finished_rows` was given for a row; None where that is nothing."""
-        found = self._db.execute("SELECT record FROM finished_rows WHERE digest = ?", (digest,)).fetchone()
-        return None if found is None else str(found[0])
+    def finished_rows_of(self, digests: Sequence[str]) -> dict[str, str]:
+        """What :meth:`record_finished_rows` was given for these digests, by digest; of others there is nothing."""
+        query = "SELECT digest, record FROM finished_rows WHERE digest IN (SELECT value FROM json_each(?))"
+        return dict(self._db.execute(query, (json.dumps(digests),)).fetchall())
 
     def finished_rows(self) -> Iterator[str]:
         """What :meth:`record_finished_rows` was given, of all rows, one after another."""
@@ -208,12 +208,12 @@ class Ledger:
                     ((digest, file, record) for digest, record in records.items()),
                 )
 
-    def stored_row(self, digest: str) -> tuple[str, str, str] | None:
-        """File of a row's stored results, what it was made with, and the row's record; None where there are none."""
-        found: tuple[str, str, str] | None = self._db.execute(
-            "SELECT file, made_with, record FROM stored_rows JOIN stored_files USING (file) WHERE digest = ?", (digest,)
-        ).fetchone()
-        return found
+    def stored_rows_of(self, digests: Sequence[str]) -> dict[str, tuple[str, str, str]]:
+        """Of rows with stored results, by digest: their file, what it was made with, and the row's record."""
+        columns = "digest, file, made_with, record"
+        given = "SELECT value FROM json_each(?)"
+        query = f"SELECT {columns} FROM stored_rows JOIN stored_files USING (file) WHERE digest IN ({given})"  # noqa: S608 - of constants
+        return {found[0]: found[1:] for found in self._db.execute(query, (json.dumps(digests),))}
 
     def stored_files(self) -> dict[str, str]:
         """Files that have stored results of rows, each with what it was made with."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path, PurePosixPath
 from time import monotonic, time
@@ -80,15 +80,28 @@ class OpenRows:
             made_with["captioners"] = perception.captioners
             ledger.record_pipeline(staging.fingerprint, json.dumps(made_with))
 
-    def known(self, row: Row) -> RowResult | None:
-        """What an earlier run made of a row, if that can be used: with the seconds and frames of that run, and no node.
-        None where it is to be executed.
+    def begin(self, rows: Sequence[RowResult | Row]) -> list[RowResult | StoredRow | Row]:
+        """Each row as far as earlier builds have done it: its result; the row as it goes on from stored results; or the
+        row itself, which is to be done from the beginning. Results come back as they are.
 
-        To be asked of each row that would be executed, as else :meth:`done` does not keep it for the next build.
+        To be asked of every row that would be executed, as else :meth:`done` does not keep it for the next build.
         """
-        digest = self._digests[row.row_id] = self._staging.digest(row)
-        self._row_digests[row.row_id] = row_digest(row)
-        written = self._ledger.finished_row(digest)
+        waiting = [row for row in rows if isinstance(row, Row)]
+        digests = [self._staging.digest(row) for row in waiting]
+        of_results = [row_digest(row) for row in waiting]
+        # Of a thousand rows at once: each query lets another thread in, which may hold Python's lock for milliseconds.
+        finished = self._ledger.finished_rows_of(digests)
+        stored = {} if self._perception is None else self._ledger.stored_rows_of(of_results)
+        begun: dict[str, RowResult | StoredRow | Row] = {}
+        for row, digest, of_result in zip(waiting, digests, of_results, strict=True):
+            self._digests[row.row_id], self._row_digests[row.row_id] = digest, of_result
+            known = self._known(row, finished.get(digest))
+            begun[row.row_id] = known or self._stored(row, stored.get(of_result)) or row
+        return [begun[row.row_id] if isinstance(row, Row) else row for row in rows]
+
+    def _known(self, row: Row, written: str | None) -> RowResult | None:
+        """What an earlier run made of a row, if that can be used: with the seconds and frames of that run, and no node.
+        None where it is to be executed."""
         found = None if written is None else _result(written)
         if found is None or found.outcome.row_id != row.row_id:
             return None
@@ -99,10 +112,9 @@ class OpenRows:
         self.taken += 1
         return found
 
-    def stored(self, row: Row) -> StoredRow | RowResult | None:
+    def _stored(self, row: Row, found: tuple[str, str, str] | None) -> StoredRow | RowResult | None:
         """A row that can go on from stored results, or the result of one that a stage rejected as a whole which is
-        still the same; None for a row that is to be done from the beginning. To be asked after :meth:`known`."""
-        found = None if self._perception is None else self._ledger.stored_row(row_digest(row))
+        still the same; None for a row that is to be done from the beginning."""
         if found is None or self._perception is None:
             return None
         file, made_with, record = found
@@ -295,7 +307,7 @@ def keep_staged_rows(ledger: Ledger, perception: Perception, *, fingerprint: str
         digest = json.loads(record).get("row") if row is not None else None
         if row is None or row.results is None or digest is None or usable < 0:
             continue
-        known = ledger.stored_row(digest)
+        known = ledger.stored_rows_of([digest]).get(digest)
         if known is None or depth(known[1]) < usable:
             at = row.results.at
             stored = {"at": [at.offset, at.size], "sha256": row.results.sha256, "source_id": row.results.source_id}

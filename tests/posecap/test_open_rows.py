@@ -263,8 +263,8 @@ def test_records_that_are_no_records_are_passed_over(tmp_path: Path, change: dic
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         for record in (json.dumps({**good, "frames": 1}), json.dumps({**good, "frames": 1, **change}), "[", "null"):
             ledger.record_finished_rows("f" * 64, {staging.digest(row): record})
-            found = OpenRows(ledger, staging).known(row)
-            assert (found is not None) == (record == json.dumps({**good, "frames": 1}))
+            (found,) = OpenRows(ledger, staging).begin([row])
+            assert isinstance(found, RowResult) == (record == json.dumps({**good, "frames": 1}))
             assert files_to_keep(ledger, fingerprint="f" * 64) == frozenset()
 
 
