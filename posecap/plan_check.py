@@ -24,6 +24,7 @@ from rich.table import Table
 
 from posecap.build import Change, compare, part_fingerprints, rejected_by_plan
 from posecap.download.file_type import check_video
+from posecap.duplicates import read_groups
 from posecap.engines.local_file import LocalFile
 from posecap.enrichment import EnrichmentError, Member
 from posecap.ledger import LEDGER_FILE, reading
@@ -282,6 +283,7 @@ def forecast(
         found.warnings += str(error).splitlines()
     _look_at_rows(plan, pipeline, found)
     storage = output_storage(output, manifest)
+    found.warnings += _overlooked(manifest, plan, storage, found)
     found.output, share_left, change = _output(storage, plan, pipeline)
     if change is not None and change.needs_consent:
         found.stages = stage_forecasts(storage, pipeline, change)
@@ -599,6 +601,17 @@ def _warnings(manifest: Manifest, plan: Plan) -> Iterator[str]:
         near = get_close_matches(split, SPLIT_FOLDERS, n=1)
         meant = f"did you mean '{near[0]}'?" if near else f"usual are {', '.join(SPLIT_FOLDERS)}"
         yield f"split '{split}' has {count_text(rows[split], 'row')}: {meant}"
+
+
+def _overlooked(manifest: Manifest, plan: Plan, storage: Storage, found: Forecast) -> Iterator[str]:
+    """What is hardly meant of a build: to reject every row, or to move near-duplicates where none are known."""
+    if plan.parts() and found.rejected.total() == sum(part.rows for part in plan.parts()):
+        yield "every row will be rejected: the dataset would have no clips, and an update would remove those there are"
+    if manifest.near_duplicates == "one_split" and read_groups(storage) is None:
+        yield (
+            f"'near_duplicates: one_split' moves no row: none are known of {storage.location}. Build it, run `posecap "
+            "duplicates`, and build it again with --update"
+        )
 
 
 def _stage_table(stages: Sequence[StageForecast]) -> Table:

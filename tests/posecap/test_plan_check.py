@@ -136,7 +136,8 @@ def test_lengths_that_are_assumed_are_said_to_be(videos: Path, tmp_path: Path) -
 def test_a_media_root_that_is_not_there_is_named(tmp_path: Path) -> None:
     found = forecast_of(small.manifest(tmp_path / "m", [small.KEPT], media_root=tmp_path / "none"))
     assert found.rejected == {"not_found": 1}
-    (warning,) = found.warnings
+    warning, every = found.warnings
+    assert every.startswith("every row will be rejected")
     assert warning == f"there is no folder {tmp_path / 'none'}: correct 'media_root' in {tmp_path / 'm/manifest.yaml'}"
     assert not forecast_of(small.manifest(tmp_path / "n", [small.KEPT], media_root="https://example.org/a")).warnings
 
@@ -152,6 +153,16 @@ def test_what_people_overlook_is_named(videos: Path, tmp_path: Path) -> None:
     assert "'contact: somebody@example.org' is a placeholder" in warnings
     assert "rows.csv: nothing reads 'kind'" in warnings
     assert "split 'trian' has 1 row: did you mean 'train'?" in warnings
+
+
+def test_that_every_row_will_be_rejected_and_that_no_near_duplicates_are_known_is_said(tmp_path: Path) -> None:
+    rows = [{**small.KEPT, "label": "", "captions": ""}]
+    path = small.manifest(tmp_path, rows, media_root="https://example.org/a")
+    path.write_text(path.read_text() + "near_duplicates: one_split\n")
+    every, none = forecast_of(path).warnings
+    assert every.startswith("every row will be rejected: the dataset would have no clips, and an update would remove")
+    assert "moves no row: none are known of" in none
+    assert "run `posecap duplicates`, and build it again with --update" in none
 
 
 def test_it_is_printed(videos: Path, tmp_path: Path) -> None:
