@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,11 @@ from posecap.shards import Dataset, ShardError, Where
 from posecap.shards.extra import Added, MemberName
 from posecap.shards.paths import MAX_MEMBER_BYTES, checked_key, part_named, video_path
 from posecap.storage import Location, open_storage
-from posecap.stream import Streamed, open_dataset
 from posecap.terminal import nearest
 from posecap.types import FileRange
+
+if TYPE_CHECKING:
+    from posecap.stream import Streamed
 
 FORMATS: dict[str, Literal["file", "folder"]] = {
     "coco": "file",
@@ -87,6 +89,8 @@ class Clips:
         Raises:
             ShardError, WhereError: as ``posecap.open``; without any clip as well.
         """
+        from posecap.stream import open_dataset  # which imports torch: to read an export back needs none
+
         yield from open_dataset(
             self.location,
             split=self.split,

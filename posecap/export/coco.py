@@ -22,14 +22,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from posecap.export import CHANGED, Clips, ExportError, joint_boxes, picture_size
 from posecap.files import canonical_json
 from posecap.joints import LAYOUTS
-from posecap.stream import Streamed
+
+if TYPE_CHECKING:
+    from posecap.stream import Streamed
 
 _VIDEO = ("split", "label", "uri", "start_seconds", "end_seconds", "license")
 """Columns of the index that videos have, by the same names."""

@@ -45,7 +45,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from itertools import count, groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -58,8 +58,10 @@ from posecap.shards import INDEX_SCHEMA, ShardError
 from posecap.shards.extra import MemberName
 from posecap.shards.paths import MAX_MEMBER_BYTES
 from posecap.shards.serialization import read_captions, read_facts
-from posecap.stream import Streamed
 from posecap.types import Sample
+
+if TYPE_CHECKING:
+    from posecap.stream import Streamed
 
 VERSION = "1.0.0"
 """Of FiftyOne, whose datasets are written so; it migrates those of earlier versions when it loads them."""

@@ -20,13 +20,15 @@ A recording is written before the next clip is read. Two exports differ in the i
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from posecap.export import Clips, ExportError, clip_path, joint_boxes, package, picture_size
 from posecap.joints import LAYOUTS
-from posecap.stream import Streamed
+
+if TYPE_CHECKING:
+    from posecap.stream import Streamed
 
 _PROPERTIES = ("split", "label", "license", "source", "uri", "fps", "width", "height", "people")
 """Facts among the properties."""

@@ -238,9 +238,6 @@ class Pretrained:
             return self.network.clip_features(batch.motion_NCTVM, batch.present).float()
 
 
-__all__ = ["Pretrained", "UnusableEncoderError"]
-
-
 ENCODER_KEY, SET_KEY = "tmor_train.encoder", "tmor_train.set"
 _GROUP_ROWS = 16_384  # in a row group, and so in memory before they are written: 16 MiB of vectors
 
@@ -465,3 +462,6 @@ def _released(path: Path, not_a_run: CheckpointError, sampling: Sampling | None)
     return Pretrained(
         network=network, sampling=sampling or seen, views=ViewConfig(), path=path, sha256=file_sha256(path)
     )
+
+
+__all__ = ["Pretrained", "UnusableEncoderError", "embed_to_parquet", "identity", "load"]
