@@ -408,26 +408,36 @@ def test_ids_are_the_packages_in_a_crowd_that_comes_and_goes(kind):
 def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
     """Detector and tracker together against ``YOLO.track``."""
     path = random_weights.write(tmp_path / "yolo11n.pt")
-    assert people_as_tracked(kind, Ultralytics(str(path), imgsz=256, conf=0.1, batch=1), half_a_second) > 5
+    detector = Ultralytics(str(path), imgsz=256, conf=0.1, batch=1)
+    assert people_as_tracked(kind, detector, half_a_second, detector.detect(half_a_second)) > 5
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("noFight/noFight_nofi050.mp4", 7), ("fight/fight_fi050.mp4", 4)],
+    ids=["crossing", "fight"],
+)
+def seen(request, shared_frames):
+    """Frames of a film, how many people there are at least, a detector with its makers' weights, and what it found."""
+    video, people = request.param
+    detector = Ultralytics("yolo11n-pose", conf=0.1, imgsz=480, batch=1)
+    weights_or_skip(*detector.weights)
+    frames = shared_frames(f"surveillance/{video}")
+    return frames, people, detector, detector.detect(frames)
 
 
 @BOTH
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("video", "people"),
-    [("surveillance/noFight/noFight_nofi050.mp4", 7), ("surveillance/fight/fight_fi050.mp4", 4)],
-    ids=["crossing", "fight"],
-)
-def test_with_published_weights_too_ids_are_those_of_the_packages_track(shared_frames, kind, video, people):
-    detector = Ultralytics("yolo11n-pose", conf=0.1, batch=1)
-    weights_or_skip(*detector.weights)
-    assert people_as_tracked(kind, detector, shared_frames(video)) >= people
+def test_with_published_weights_too_ids_are_those_of_the_packages_track(seen, kind):
+    frames, people, detector, detections = seen
+    assert people_as_tracked(kind, detector, frames, detections) >= people
 
 
-def people_as_tracked(kind, detector: Ultralytics, frames: np.ndarray) -> int:
-    """How many people there are, after the tracks of each are compared with those of ``YOLO.track``."""
-    tracks = follow(kind(fewest_frames=1), detector.detect(frames), frames=frames)
+def people_as_tracked(kind, detector: Ultralytics, frames: np.ndarray, detections: list[Detections]) -> int:
+    """How many people there are among ``detections``, those of ``detector``, after the tracks of each are compared with
+    those of ``YOLO.track``."""
+    tracks = follow(kind(fewest_frames=1), detections, frames=frames)
     from ultralytics import YOLO
 
     model, rows = YOLO(locate(detector.weights_from)), {}
