@@ -426,7 +426,7 @@ def _freed(storage: Storage, file: StoredFile) -> int:
 
 def _remove_empty_folders(storage: LocalStorage) -> None:
     """Remove folders of which nothing is left."""
-    for top in (FOLDER, RESULTS_FOLDER, DAMAGED_FOLDER):
+    for top in (FOLDER, DAMAGED_FOLDER, *PART_FOLDERS, EXTRA_FOLDER, PREVIEW_FOLDER):
         if _is_link(storage, top):
             continue
         within = (path for path in (storage.root / top).rglob("*") if path.is_dir() and not path.is_symlink())

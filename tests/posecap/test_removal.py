@@ -208,7 +208,11 @@ def test_results_of_no_part_unfinished_files_and_damaged_ones_go(tmp_path: Path)
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"left")
+    emptied = [root / name for name in ("data/dev", "preview/dev-00000", "extra/text.gone")]
+    for folder in emptied:
+        folder.mkdir(parents=True)
     assert {one.name: one.kind for one in collect_garbage(root)} == {"results/train-00009.results": "results"}
+    assert not any(folder.exists() for folder in emptied)
     for folder in ("data", "damaged"):
         aged(root, folder, 8)
     (root / "results/train-00009.results").write_bytes(b"left")
