@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -561,7 +561,6 @@ Doubles = NDArray[np.float64]
 Projection = Literal["pca", "tsne", "umap"]
 """How vectors are placed: by their two largest principal components, or by t-SNE (scikit-learn) or UMAP (umap-learn)
 of their first 50 components."""
-PROJECTIONS: Final[tuple[Projection, ...]] = get_args(Projection)
 
 _COMPONENTS: Final = 50
 """Principal components that t-SNE and UMAP start from, as the papers of both do: distances in them are nearly those of
