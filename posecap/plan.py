@@ -380,10 +380,6 @@ class PartSize:
     size_bytes: int | None
     store_video: StoreVideo
 
-    def bytes_of(self, rows: pa.Table) -> NDArray[np.int64]:
-        """(N) estimated bytes of rows of a plan."""
-        return bytes_of_rows(rows, store_video=self.store_video)
-
     def whole_part(self, each_N: NDArray[np.int64]) -> int:
         """How many of rows with these bytes make a part; 0 where the row after them may belong to it too."""
         fit = len(each_N)
@@ -494,7 +490,10 @@ class RowSpool:
         pending, each = pa.Table.from_batches([], PLAN_SCHEMA), np.zeros(0, np.int64)
         for batch in self._batches(split):
             rows = pa.Table.from_batches([self._finished(batch)])
-            pending, each = pa.concat_tables([pending, rows]), np.concatenate([each, size.bytes_of(rows)])
+            pending, each = (
+                pa.concat_tables([pending, rows]),
+                np.concatenate([each, bytes_of_rows(rows, store_video=size.store_video)]),
+            )
             start = 0
             while count := size.whole_part(each[start : start + size.rows + 1]):
                 yield pending.slice(start, count)
