@@ -490,10 +490,8 @@ class RowSpool:
         pending, each = pa.Table.from_batches([], PLAN_SCHEMA), np.zeros(0, np.int64)
         for batch in self._batches(split):
             rows = pa.Table.from_batches([self._finished(batch)])
-            pending, each = (
-                pa.concat_tables([pending, rows]),
-                np.concatenate([each, bytes_of_rows(rows, store_video=size.store_video)]),
-            )
+            pending = pa.concat_tables([pending, rows])
+            each = np.concatenate([each, bytes_of_rows(rows, store_video=size.store_video)])
             start = 0
             while count := size.whole_part(each[start : start + size.rows + 1]):
                 yield pending.slice(start, count)
