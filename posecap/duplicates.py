@@ -387,6 +387,8 @@ def keys_near(
     return frozenset(key for dataset, _, source, of, key in rows if not dataset and (source in files or of in groups))
 
 
+_VERSION, _LOOKED_AT = b"posecap.duplicates", b"clips"
+"""Of the metadata of :data:`GROUPS_SCHEMA`."""
 GROUPS_SCHEMA = pa.schema(
     [
         pa.field("group", pa.int32(), nullable=False),
@@ -396,12 +398,13 @@ GROUPS_SCHEMA = pa.schema(
         pa.field("picture", pa.float64(), nullable=False),
         pa.field("mirrored", pa.bool_(), nullable=False),
     ],
-    metadata={"posecap.duplicates": "1"},
+    metadata={_VERSION: b"1"},
 )
 """Columns of :data:`DUPLICATES_FILE`, one row for each clip of a group.
 
 ``group`` counts from 0, the largest group first; ``best`` is true for one clip of each. ``picture`` and ``mirrored``
 are those of the pair by which the clip is most like another of its group (:class:`Pair`), of those that were compared.
+The metadata say among how many clips they were looked for (:func:`looked_at`).
 """
 
 
@@ -445,8 +448,15 @@ def group_clips(clips: Clips, pairs: Sequence[Pair]) -> Any:
             pa.array([likest[row].picture for row in rows], pa.float64()),
             pa.array([likest[row].mirrored for row in rows], pa.bool_()),
         ],
-        schema=GROUPS_SCHEMA,
+        schema=GROUPS_SCHEMA.with_metadata({**GROUPS_SCHEMA.metadata, _LOOKED_AT: str(clips.table.num_rows)}),
     )
+
+
+def looked_at(groups: Any) -> int | None:
+    """Among how many clips the groups of a table (:func:`group_clips`) were looked for, before any was removed; None
+    where it does not say so."""
+    text = (groups.schema.metadata or {}).get(_LOOKED_AT, b"").decode(errors="replace")
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 class _Joiner:
@@ -498,7 +508,8 @@ def read_groups(location: Location) -> Any:
         table.validate(full=True)
     except (pa.ArrowException, UnicodeError, OSError) as error:
         raise ShardError(f"{DUPLICATES_FILE} cannot be read: {error}; run `posecap duplicates` again") from error
-    if not table.schema.equals(GROUPS_SCHEMA, check_metadata=True):
+    version = (table.schema.metadata or {}).get(_VERSION)
+    if not table.schema.equals(GROUPS_SCHEMA) or version != GROUPS_SCHEMA.metadata[_VERSION]:
         raise ShardError(f"{DUPLICATES_FILE} has other columns than posecap writes; run `posecap duplicates` again")
     return table
 

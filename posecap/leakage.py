@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips, read_groups
+from posecap.duplicates import Clips, Pair, SignatureStore, joined, looked_at, read_clips, read_groups
 from posecap.shards import Dataset, Where
 from posecap.storage import Location
 
@@ -46,6 +46,7 @@ class Audit:
     Args:
         clips, splits: of the dataset.
         signed: clips with a signature, where these were compared; the others are compared by file, URI and span alone.
+            Where near-duplicates are recorded, clips among which they were looked for.
         columns: those of which equal values were looked for.
         leaks: by kind, of each those with most clips first.
         near: whether clips were compared, or near-duplicates are those recorded in the dataset, or none are known.
@@ -61,14 +62,19 @@ class Audit:
     @property
     def is_complete(self) -> bool:
         """Whether near-duplicates are known of all clips."""
-        return self.near == "recorded" or (self.near == "compared" and self.signed == self.clips)
+        return self.near != "unknown" and self.signed >= self.clips
 
     @property
     def checked(self) -> str:
         """What was looked at, in words."""
         looks = ["source videos", *(f"column {column}" for column in self.columns)]
         if self.near == "recorded":
-            looks.append("near-duplicates that `posecap duplicates` found")
+            among = (
+                ""
+                if self.signed >= self.clips
+                else f" among {self.signed:,} clips, before others were added: run it again"
+            )
+            looks.append(f"near-duplicates that `posecap duplicates` found{among}")
         elif self.near == "unknown":
             looks.append("no near-duplicates, for which `posecap leakage` looks")
         elif self.signed == self.clips:
@@ -125,7 +131,8 @@ def audit_recorded(location: Location, *, index: Any = None) -> Audit:
         return replace(_audit(table, pa.nulls(table.num_rows, pa.int32()), {}, signed=0), near="unknown")
     known = dict(zip(recorded["key"].to_pylist(), recorded["group"].to_pylist(), strict=True))
     near = pa.array([known.get(key) for key in table["key"].to_pylist()], pa.int32())
-    return replace(_audit(table, near, {}, signed=0), near="recorded")
+    signed = looked_at(recorded)
+    return replace(_audit(table, near, {}, signed=table.num_rows if signed is None else signed), near="recorded")
 
 
 def _audit(table: Any, near: Any, groups: Mapping[str, Values], *, signed: int) -> Audit:

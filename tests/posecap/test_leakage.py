@@ -129,6 +129,25 @@ def test_what_is_recorded_is_told_without_comparing(tmp_path: Path, capsys: pyte
     assert said in capsys.readouterr().out
 
 
+def test_that_clips_were_added_since_near_duplicates_were_recorded_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    planted.build(root, {name: split for name, split in planted.SPLITS.items() if name != "copy"})
+    find_duplicates(root)
+    assert audit_recorded(root).is_complete
+    groups = read_groups(root)
+    planted.build(tmp_path / "grown")
+    write_groups(tmp_path / "grown", groups)
+    grown = audit_recorded(tmp_path / "grown")
+    assert grown.clips == 9
+    assert not grown.is_complete
+    assert (
+        "near-duplicates that `posecap duplicates` found among 8 clips, before others were added: run it"
+        in grown.checked
+    )
+    write_groups(tmp_path / "grown", groups.replace_schema_metadata({b"posecap.duplicates": b"1"}))
+    assert audit_recorded(tmp_path / "grown").is_complete  # as of a version that did not say so
+
+
 def test_the_card_says_what_was_checked(tmp_path: Path) -> None:
     planted.build(tmp_path)
     card = make_card(info(tmp_path / "other", audit=audit_recorded(tmp_path)))
