@@ -8,6 +8,7 @@ import gc
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,15 @@ def pytest_collection() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)  # in place of 700, 10, 10; our choice
+
+
+@pytest.hookimpl(trylast=True)  # after those that are not wanted were left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first and those of few tests last, so that no worker of xdist is left with a long one
+    while the others have nothing to do."""
+    tests = Counter(item.path for item in items)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path], item.path))
 
 
 @pytest.fixture(scope="session")
