@@ -290,9 +290,9 @@ class _Reader:
         )
         return _made("condition", lambda found: pc.is_in(found, value_set=plain), one)
 
-    def _segment(self, node: ast.AST) -> str:
+    def _segment(self, node: ast.expr) -> str:
         """The text of a part."""
-        return ast.get_source_segment(self._text, node) or ""
+        return self._bytes[node.col_offset : node.end_col_offset].decode("utf-8", "surrogatepass")
 
     def _error(self, node: ast.expr, problem: str) -> WhereError:
         """An error that names where the part begins, its text, and the problem."""
