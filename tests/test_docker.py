@@ -38,6 +38,7 @@ def test_the_linter_has_nothing_to_say(path: Path) -> None:
     subprocess.run(["hadolint", "--ignore", "DL3008", path], check=True)
 
 
+@pytest.mark.slow
 @every_image
 def test_a_wheel_is_built_from_what_is_copied(path: Path, tmp_path: Path) -> None:
     (tmp_path / "src").mkdir()

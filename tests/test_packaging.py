@@ -48,6 +48,7 @@ def wheel(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(str(packed.filename))
 
 
+@pytest.mark.slow
 def test_an_editable_install_is_found_from_the_folder_that_holds_the_clone(clone: Path, tmp_path: Path) -> None:
     """There, the clone's own folder is a namespace package of the same name."""
     installed = tmp_path / "installed"
@@ -83,6 +84,7 @@ def test_a_wheel_has_every_file_of_the_packages(clone: Path, wheel: Path) -> Non
     assert {"posecap/py.typed", "tmor_train/py.typed"} <= inside
 
 
+@pytest.mark.slow
 def test_a_source_distribution_gives_the_same_wheel(clone: Path, wheel: Path, tmp_path: Path) -> None:
     call = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
     subprocess.run([sys.executable, "-c", call, str(tmp_path)], cwd=clone, check=True, capture_output=True)
@@ -94,6 +96,7 @@ def test_a_source_distribution_gives_the_same_wheel(clone: Path, wheel: Path, tm
         assert set(two.namelist()) == set(one.namelist())
 
 
+@pytest.mark.slow
 def test_a_wheel_builds_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     """Pipelines and manifests by name, and the pipeline is the one of the checkout."""
     installed, empty = tmp_path / "installed", tmp_path / "empty"

@@ -42,6 +42,7 @@ def test_its_checkpoint_embeds_as_it_did(run: Path) -> None:
     np.testing.assert_allclose(embedding, np.load(OLD / "embedding.npy"), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_goes_on(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (before,) = (run / "checkpoints").glob("step-*.pt")
     assert main(["resume", str(run)]) == 0

@@ -96,6 +96,7 @@ def test_its_pipeline_builds(media: Path, tmp_path: Path) -> None:
     assert posecap.index(root).to_table()["text_model"].to_pylist() == ["hashed-words"]
 
 
+@pytest.mark.slow
 def test_read_shards_in_three_ways(labelled: Path, tmp_path: Path) -> None:
     lines = run("read_shards.py", labelled, "--split", "test", folder=tmp_path).splitlines()
     keys = posecap.index(labelled, "test").to_table()["key"].to_pylist()

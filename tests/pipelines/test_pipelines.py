@@ -135,7 +135,12 @@ pipeline = replace(
 
 @pytest.mark.parametrize(
     "make",
-    [ultralytics_and_mmpose, onnx_alone, pytest.param(rtmo_alone, marks=pytest.mark.slow), transformers_alone],
+    [
+        pytest.param(ultralytics_and_mmpose, marks=pytest.mark.slow),
+        onnx_alone,
+        pytest.param(rtmo_alone, marks=pytest.mark.slow),
+        pytest.param(transformers_alone, marks=pytest.mark.slow),
+    ],
     ids=lambda make: make.__name__,
 )
 @pytest.mark.usefixtures("small_vitpose")

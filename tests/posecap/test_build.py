@@ -455,6 +455,7 @@ def test_the_directory_can_be_chosen_and_parents_are_made(media: Path, tmp_path:
     assert messages == [f"{built.root}: every part is built; nothing to do"]
 
 
+@pytest.mark.slow
 def test_a_location_of_any_kind_gets_the_same_dataset(
     media: Path, location: str, whole: BuildResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

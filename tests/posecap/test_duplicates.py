@@ -56,6 +56,7 @@ def test_a_store_of_one_clip_or_none_has_no_pairs() -> None:
         assert candidates(*store.vectors()).shape == (0, 2)
 
 
+@pytest.mark.slow
 def test_clips_that_are_all_alike_take_no_time_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
     """Still clips of one camera: each is compared with a few others, and all are one group; black ones are none."""
     monkeypatch.setattr(duplicates, "_FEWEST_CROWDED", 64)

@@ -68,7 +68,14 @@ class TestWebdataset:
             found += [key for batch in loader for key in batch]
         assert sorted(found) == sorted(train_keys(root))
 
-    @pytest.mark.parametrize(("uneven", "read"), [("repeat", 15), ("drop", 10), ("keep", 12)])
+    @pytest.mark.parametrize(
+        ("uneven", "read"),
+        [
+            ("repeat", 15),
+            pytest.param("drop", 10, marks=pytest.mark.slow),
+            pytest.param("keep", 12, marks=pytest.mark.slow),
+        ],
+    )
     def test_ranks_get_as_many_batches(
         self, root: Path, monkeypatch: pytest.MonkeyPatch, uneven: Any, read: int
     ) -> None:

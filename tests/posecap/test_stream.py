@@ -178,6 +178,7 @@ def test_loader_workers_that_stay_see_the_next_epoch(root: Path) -> None:
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.slow
 def test_rank_and_world_size_come_from_the_environment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = posecap.open(root, seed=None)
     monkeypatch.setenv("RANK", "1")
@@ -299,7 +300,7 @@ def batch_keys(loader: Any, most: int | None = None) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("read", ["tar", "columns"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_state_goes_on_with_the_batches_that_would_have_followed(tmp_path: Path, workers: int, read: Any) -> None:
     stream = posecap.open(seventeen(tmp_path), shuffle_buffer=4, fields=("pts",), read=read)
     loader = stream.loader(3, num_workers=workers)

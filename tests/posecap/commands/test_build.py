@@ -92,6 +92,7 @@ def test_what_threads_cannot_do_is_wrong_usage(tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "posecap: --row-seconds is for --runner ray: threads cannot be stopped\n"
 
 
+@pytest.mark.slow
 def test_an_address_is_an_output(
     bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def test_boxes_and_joints_are_those_of_the_packages_predict(folder, real_frames,
     assert people_as_predicted(engine(folder, architecture), real_frames) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @EVERYDAY
 def test_with_published_weights_too_people_are_those_of_the_packages_predict(published, shared_frames, video, people):

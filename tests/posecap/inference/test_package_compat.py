@@ -32,6 +32,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_mmpose_imports_and_only_nms_works_of_the_operators() -> None:
     said = run("""
         from posecap.inference.package_compat import ensure_mmpose
@@ -71,6 +72,7 @@ def test_nothing_is_replaced_where_nothing_is_missing() -> None:
     assert said == "True"
 
 
+@pytest.mark.slow
 def test_a_missing_package_says_what_to_install() -> None:
     said = run("""
         import sys
@@ -97,6 +99,7 @@ def test_the_best_of_overlapping_boxes_stays():
     assert _nms(boxes[:0], scores[:0], 0.5).tolist() == []
 
 
+@pytest.mark.slow
 def test_a_fresh_process_imports_torchvision_and_what_needs_it():
     code = (
         "from posecap.inference.package_compat import ensure_torchvision as e; e(); e(); import torch, torchvision; "
@@ -177,18 +180,21 @@ def isolated(tmp_path_factory):
     return folder, done
 
 
+@pytest.mark.slow
 def test_it_works_without_a_network_and_never_asks_for_one(isolated):
     _, done = isolated
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0
 
 
+@pytest.mark.slow
 def test_it_says_nothing(isolated):
     _, done = isolated
     assert done.stdout.strip().isdigit()
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_it_writes_its_settings_into_the_cache_and_nothing_elsewhere(isolated):
     folder, _ = isolated
     written = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
@@ -199,6 +205,7 @@ def test_it_writes_its_settings_into_the_cache_and_nothing_elsewhere(isolated):
     ]
 
 
+@pytest.mark.slow
 def test_it_reports_nothing_and_leaves_the_users_settings_alone(isolated):
     folder, _ = isolated
     settings = json.loads((folder / "cache/ultralytics/Ultralytics/settings.json").read_text())

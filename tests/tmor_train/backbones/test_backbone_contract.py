@@ -190,6 +190,7 @@ def test_every_weight_but_unik_s_unused_ones_learns(make: Make) -> None:
     assert all(bool(parameter.grad.isfinite().all()) for parameter in model.parameters() if parameter.grad is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unik-tau3", "stgcn-quarter"])
 def test_one_graph_without_breaks(name: str) -> None:
     model, x = ready(MAKES[name], classes=4, people="masked_mean"), clips()

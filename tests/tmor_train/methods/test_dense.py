@@ -45,6 +45,7 @@ def metrics(config: PretrainConfig) -> dict[str, float]:
     return dict(state.train_step(list(loader), lr_ratio=1.0, watch=True).metrics)
 
 
+@pytest.mark.slow
 def test_without_terms_it_is_t_mor_and_each_term_adds_its_loss_with_its_weight(shards: Path) -> None:
     off = tiny("dense", shards)
     plain = metrics(replace(off, method=None))

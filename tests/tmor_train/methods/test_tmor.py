@@ -295,6 +295,7 @@ def test_half_precision_stops_at_the_heads():
     assert half.fresh[0].motion_KD.norm(dim=1).sub(1).abs().max().item() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("negatives", get_args(words.Negatives))
 @pytest.mark.parametrize("clustered", [True, False])
 def test_the_objective_is_one_graph(negatives, clustered):

@@ -155,6 +155,7 @@ def prior(train: Timelines, test: Timelines, labels: Callable[[int], np.ndarray]
     )
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_chance_on_charades_is_2_4_percent() -> None:
     folder = annotations("charades")
@@ -168,6 +169,7 @@ def test_chance_on_charades_is_2_4_percent() -> None:
     assert frame_ap((found.astype(np.float32), found) for found in exact).all_classes == 1
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.parametrize(("protocol", "chance", "classes"), [("CS", 0.016, 51), ("CV", 0.026, 33)])
 def test_chance_on_tsu(protocol: str, chance: float, classes: int) -> None:

@@ -52,9 +52,9 @@ def session(path: Path) -> Any:
     ("settings", "persons"),
     [
         ({}, 2),
-        ({"tau": 3, "heads": 2}, 1),
-        ({"people": "masked_mean"}, 2),
-        ({"backbone": "agcn"}, 1),
+        pytest.param({"tau": 3, "heads": 2}, 1, marks=pytest.mark.slow),
+        pytest.param({"people": "masked_mean"}, 2, marks=pytest.mark.slow),
+        pytest.param({"backbone": "agcn"}, 1, marks=pytest.mark.slow),
         ({"backbone": "stgcn", "people": "masked_mean"}, 2),
     ],
 )
@@ -172,6 +172,7 @@ def moving_clips(number: int) -> MotionSet:
     return from_clips(clips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "least", "share"), [("float16", 0.999, 0.55), ("int8", 0.95, 0.35)])
 def test_fewer_bits(tmp_path: Path, precision: Any, least: float, share: float) -> None:
     made, clips = encoder(), moving_clips(24)

@@ -90,6 +90,7 @@ def test_what_is_there_is_measured_and_the_rest_has_reasons(root: Path, demo_run
     assert "| T-MOR | PoseCap-1M (V+M+T) | UNIK | 52.6 | 53.4 | 33.5 | 60.1 | 97.8 |" in markdown
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(
     root: Path, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

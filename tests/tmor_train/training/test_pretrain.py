@@ -352,6 +352,7 @@ def test_a_collapse_is_told(config: PretrainConfig, tmp_path: Path, monkeypatch:
     assert epoch["fell_back"] == 1
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_its_batch(
     config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +406,7 @@ def test_accumulated_batches_make_one_step(config: PretrainConfig, tmp_path: Pat
     assert int(content["learner"]["objective"]["memory.cursor"]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_after_the_last_accumulated_step_of_an_epoch_is_resumed_in_that_epoch(
     config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

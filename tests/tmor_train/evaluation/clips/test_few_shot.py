@@ -85,6 +85,7 @@ def run(config: FewShotConfig, tmp_path_factory: pytest.TempPathFactory) -> Path
         return few_shot(config, tmp_path_factory.mktemp("few") / "run")
 
 
+@pytest.mark.slow
 def test_every_mode_share_and_seed_is_measured(run: Path) -> None:
     found = {place.relative_to(run).as_posix(): result for place, result in results_under(run)}
     names = [

@@ -85,6 +85,7 @@ def test_a_run_leaves_its_figures_scores_and_journal(straight: Path) -> None:
     assert [line["epoch"] for line in events(straight, "epoch")] == [0, 1]
 
 
+@pytest.mark.slow
 # Steps 3 and 6 are the last of their epochs, of which nothing is left to tell then.
 @pytest.mark.parametrize(("step", "epochs"), [(2, [0, 1]), (3, [1]), (6, [0])])
 def test_stopped_and_resumed_it_ends_as_it_would_have(

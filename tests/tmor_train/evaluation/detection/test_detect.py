@@ -76,6 +76,7 @@ def test_figures_are_those_of_all_frames_and_charades_has_its_25_times(tmp_path,
     assert result.metrics["points25"] == pytest.approx(expected, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [(), ("train.trains=all", "train.statistics=adapting", "train.scale=none")])
 def test_a_run_that_was_stopped_ends_as_it_would_have(tmp_path, monkeypatch, changes):
     some = config("detect_cpu", "train.epochs=2", "train.head=tgm", "train.checkpoint_steps=2", *changes)
@@ -241,6 +242,7 @@ def test_events_are_found_where_they_are_and_their_figures_are_those_of_the_kept
     assert result.metrics["action_0.1"] > 0.4
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_on_train_recordings_that_were_held_out(tmp_path, monkeypatch):
     monkeypatch.setitem(BENCHMARKS, "acted", acted.benchmark())
     settings = ["task.benchmark=acted", "task.folder=x", "start.weights=scratch", "windows.stride=8"]
