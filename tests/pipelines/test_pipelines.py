@@ -194,6 +194,7 @@ pipeline = replace(shipped, stages=tuple(replace(stage, **short.get(stage.name, 
 """
 
 
+@pytest.mark.slow
 def test_yolo11_pose_finds_both_people_of_a_film_with_published_weights(media: Path, tmp_path: Path) -> None:
     if importlib.util.find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")

@@ -343,6 +343,7 @@ def serving(folder: Path, port: int) -> Iterator[None]:
             thread.join()
 
 
+@pytest.mark.slow
 def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -361,6 +362,7 @@ def test_what_failed_and_is_tried_again_is_as_if_it_had_never_failed(media: Path
     assert small.published(again.root) == small.published(fresh.root)
 
 
+@pytest.mark.slow
 def test_a_missing_file_that_is_there_now_is_taken_when_its_reason_is_named(media: Path, tmp_path: Path) -> None:
     own = tmp_path / "media"
     own.mkdir()

@@ -330,6 +330,7 @@ def test_damage_is_found_moved_aside_and_made_again(tmp_path: Path, manifest: Pa
     assert verify(root).problems == ()
 
 
+@pytest.mark.slow
 def test_an_update_removes_what_is_of_other_samples_and_a_build_makes_what_its_pipeline_names(tmp_path: Path) -> None:
     manifest = cheap.manifest(tmp_path, pipeline=MODELS + 'with_extra("video.few")\n')
     root = small.build(manifest).root

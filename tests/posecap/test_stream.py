@@ -238,7 +238,7 @@ def seventeen(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_all_ranks_get_as_many_batches_as_the_loader_says(tmp_path: Path, workers: int, drop_last: bool) -> None:
     """17 samples, batches of 4, two ranks: 3 and 3 batches, or 2 and 2."""
     ranks = [posecap.open(seventeen(tmp_path), fields=("pts",), rank=rank, world_size=2) for rank in range(2)]

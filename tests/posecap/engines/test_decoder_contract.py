@@ -110,6 +110,7 @@ def test_an_unreadable_stream_ends_typed(decoder: Decoder, path: Path, tmp_path:
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @each_decoder
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def own_inference(path: Path, joints: str, *, flip: bool, frames: np.ndarray, tr
     return np.array(per_frame).swapaxes(0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joints", ["coco17", "halpe26"])
 @pytest.mark.parametrize("flip", ["on", "off"])
 def test_keypoints_are_those_of_mmposes_own_inference(

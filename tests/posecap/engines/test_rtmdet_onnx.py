@@ -47,6 +47,7 @@ def own_inference(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.bboxes.numpy(), found.scores.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 3])
 def test_boxes_are_those_of_mmdetections_own_inference(exported, real_frames, at):
     height, width = real_frames.shape[1:3]
@@ -62,6 +63,7 @@ def test_boxes_are_those_of_mmdetections_own_inference(exported, real_frames, at
     assert apart.min(1).max() < 0.1
 
 
+@pytest.mark.slow
 def test_an_export_for_any_size_finds_what_one_for_the_published_size_does(exported, real_frames, tmp_path):
     path = random_mmpose.rtmdet_onnx(tmp_path / "dynamic.onnx", pictures="any")
     sides = onnx.load(path).graph.input[0].type.tensor_type.shape.dim

@@ -45,6 +45,7 @@ def own_inference(network, frame: np.ndarray):
         return inference_bottomup(network, np.ascontiguousarray(frame[..., ::-1]))[0].pred_instances
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 3])
 def test_people_and_joints_are_those_of_mmposes_own_inference(exported, own_network, real_frames, at):
     height, width = real_frames.shape[1:3]

@@ -34,6 +34,7 @@ def people(frames: np.ndarray) -> Tracks:
     return Tracks(boxes_MT4=boxes.astype(np.float32), scores_MT=np.ones(boxes.shape[:2], np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joints", ["coco17", "halpe26"])
 def test_keypoints_are_those_of_the_same_network_through_mmpose(tmp_path, joints, real_frames):
     pth = random_mmpose.rtmpose(tmp_path / "network.pth", joints=joints, seed=2)

@@ -405,6 +405,7 @@ def test_ids_are_the_packages_in_a_crowd_that_comes_and_goes(kind):
     np.testing.assert_array_equal(tracks.scores_MT, package_scores(kind, detections, frames))
 
 
+@pytest.mark.slow
 @BOTH
 def test_ids_are_those_of_the_packages_track(half_a_second, tmp_path, kind):
     """Detector and tracker together against ``YOLO.track``."""

@@ -405,6 +405,7 @@ def test_two_nodes_of_four_that_become_sick_of_the_same_at_once_prove_nothing(fa
     assert build_on(pool, *["ok"] * 120, attempts=earlier)[0] == [KEPT] * 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("second", "slots"), [(40, 2), (45, 8), (60, 8)])
 def test_two_nodes_that_cannot_fetch_do_not_confirm_each_other_while_earlier_rows_end_well_there(second, slots):
     # A row's first segment is over long before its second ends well, and of the next rows many are under way at once.

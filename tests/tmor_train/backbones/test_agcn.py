@@ -20,6 +20,7 @@ def test_parameters_are_those_of_the_released_model(layout: str, channels: int, 
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_scores_and_gradients_are_those_of_one_head_after_the_other(training: bool) -> None:
     model = AGCN(layout="penn13", classes=4).double().train(training)

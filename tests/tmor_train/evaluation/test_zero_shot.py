@@ -260,6 +260,7 @@ def test_texts_contrasted_with_their_neighbours_are_said(
         assert score_K[1] == pytest.approx(cosine(motion.tolist(), (other - 0.25 * one).tolist()), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_not_begun_twice(demo_run: Path, shards: Path, texts: Path, tmp_path: Path) -> None:
     one = config(demo_run, shards, texts, "prompts=plain", "visual=score_mean,raw_mean")
     zero_shot(one, tmp_path / "run")

@@ -209,6 +209,7 @@ def test_int8_is_of_all_products_but_those_of_coordinates(tmp_path: Path) -> Non
     assert products.count("QLinearMatMul") == 10
 
 
+@pytest.mark.slow
 def test_an_encoder_that_computes_in_onnxruntime(demo_run: Path, tmp_path: Path) -> None:
     trained = tmor_train.load(demo_run)
     found = export(trained, tmp_path / "e.onnx")

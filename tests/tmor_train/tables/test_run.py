@@ -134,6 +134,7 @@ def test_what_is_measured_is_not_measured_again(
         measure_table(one, tmp_path / "table")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["table", "changes"])
 def test_a_measurement_that_was_stopped_is_resumed(where: str, root: Path, demo_run: Path, tmp_path: Path) -> None:
     one = config(root, demo_run, "table5", "scratch=left_out")

@@ -172,6 +172,7 @@ def test_the_same_run_again_is_the_same_whatever_gathers_its_batches(
     assert again == [line["loss"] for line in read_events(straight, "step")][:5]
 
 
+@pytest.mark.slow
 def test_stopped_in_an_epoch_and_resumed_is_bit_for_bit_the_straight_run(
     straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

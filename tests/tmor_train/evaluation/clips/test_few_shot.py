@@ -114,6 +114,7 @@ def test_a_probe_sees_the_labels_that_were_drawn_alone(run: Path, config: FewSho
     assert read_result(run / "linear-50/seed-1").chosen == {"solver": "lbfgs", "setting": 1.0}
 
 
+@pytest.mark.slow
 def test_a_trained_encoder_has_baselines_on_its_draws(
     config: FewShotConfig, demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
