@@ -366,13 +366,15 @@ def files_of(sample: StagedSample) -> set[str]:
 
 
 def _record(row: RowResult, digest: str) -> str | None:
-    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit.
+    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit, as
+    also those with the samples of a row that was renewed.
 
     Args:
         digest: :func:`posecap.shards.results.row_digest`.
     """
     samples = [sample for sample in row.samples if isinstance(sample, StagedSample)]
-    if len(samples) < len(row.samples) or not all(map(_is_staged, staged_names(row))):
+    kept = sum(clip.status == "kept" for clip in row.outcome.clips)
+    if len(samples) < max(len(row.samples), kept) or not all(map(_is_staged, staged_names(row))):
         return None
     written = {
         "outcome": row.outcome.as_json(),

@@ -485,6 +485,17 @@ def test_rows_of_an_update_that_was_stopped_go_before_those_of_the_part_that_it_
     check(tmp_path, result, pipeline=lines, rows_per_part=10)
 
 
+@pytest.mark.parametrize("after", [2, 3, 5])
+def test_rows_that_were_renewed_when_a_build_was_stopped_are_renewed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    lines, _ = CHANGES["captions"]
+    small.build(cheap.manifest(tmp_path))
+    stop(cheap.manifest(tmp_path, pipeline=lines), monkeypatch, after=after, on_change="update")
+    result = small.build(cheap.manifest(tmp_path, pipeline=lines), on_change="update")
+    check(tmp_path, result, pipeline=lines)
+
+
 def harm(root: Path, what: str) -> None:
     for path in (root / "results").iterdir():
         content = bytearray(path.read_bytes())
