@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from posecap.files import clip_id
@@ -420,12 +421,12 @@ def _clips(stages: Sequence[Stage], item: Any) -> Generator[Clip]:
         del output  # frees a clip's frames before the next clip is decoded
 
 
-@dataclass(frozen=True)
-class LazyFrames:
-    """Stands for the frames of a clip, uint8 (T, H, W, 3), which are decoded once they are asked for: by an index, or
-    as an array.
+@dataclass(frozen=True, eq=False)
+class LazyFrames(NDArrayOperatorsMixin):
+    """Stands for the frames of a clip, uint8 (T, H, W, 3), which are decoded once they are asked for: by an index, an
+    operator, an attribute or method of arrays such as ``mean``, or as an array.
 
-    Both raise :class:`StaleResultsError` where the row's video has no such clip.
+    All raise :class:`StaleResultsError` where the row's video has no such clip.
 
     Args:
         frames: the row's.
@@ -456,6 +457,15 @@ class LazyFrames:
     def __getitem__(self, index: Any) -> Pixels:
         found: Pixels = self._array()[index]
         return found
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # as those by which NumPy and pickle look for what a class can do
+            raise AttributeError(name)
+        return getattr(self._array(), name)
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = [one._array() if isinstance(one, LazyFrames) else one for one in inputs]
+        return getattr(function, method)(*arrays, **options)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self._array(), dtype=dtype, copy=copy)

@@ -96,6 +96,25 @@ def test_frames_of_several_clips_are_decoded_once_and_one_clip_is_held() -> None
 
 
 @pytest.mark.parametrize(
+    "use",
+    [
+        lambda frames: frames.mean(),
+        lambda frames: frames.astype(np.float32).transpose(0, 3, 1, 2),
+        lambda frames: 255 - frames,
+        lambda frames: frames / 2 > 30,
+        lambda frames: np.add.reduce(frames),
+        lambda frames: np.median(frames, axis=0),
+        lambda frames: frames.reshape(len(frames), -1),
+    ],
+)
+def test_frames_are_used_as_any_array(use: Any) -> None:
+    """An engine that a fresh build accepts is no error of an update."""
+    with RowFrames(building.row(), (Cut([]),)) as frames:
+        assert np.array_equal(use(lazy(frames, 1)), use(clip(1).frames_THW3))
+        assert not hasattr(lazy(frames, 1), "no_such_method")
+
+
+@pytest.mark.parametrize(
     "changes", [{"source_id": "e" * 64}, {"pts_T": np.arange(4) / 7}, {"shape": (4, 8, 8, 3)}, {}], ids=str
 )
 def test_frames_of_another_video_than_was_stored_are_stale(changes: dict[str, Any]) -> None:
