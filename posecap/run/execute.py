@@ -27,6 +27,7 @@ from posecap.run.replay import (
 from posecap.shards import ShardError
 from posecap.shards.results import ResultsBlock, RowResults, StoredClip, decode_results
 from posecap.stage import PermanentError, Reject, Rejected, Stage, TransientError, take_engine_seconds
+from posecap.stages.caption import NoCaption
 from posecap.staging import OUTPUT_NOT_VISIBLE, Staging, StagingError, StagingFile, WriteJob, WritePart
 from posecap.types import Addition, Clip, CutVideo, Row, Sample, Span, StagedResults, StoredRow, Video
 from posecap.uris import hide_secrets
@@ -449,7 +450,8 @@ def _outputs(stage: Stage, item: Any, result: ItemResult, sinks: _Sinks) -> Iter
         except Exception as error:
             _record(error, stage, item, result)
             if sinks.recorder is not None and isinstance(item, Clip):
-                sinks.recorder.lost(result.clips[-1], whole_clip=True)
+                written = error.sentences if isinstance(error, NoCaption) else None
+                sinks.recorder.lost(result.clips[-1], whole_clip=True, sentences=written)
             return
         finally:
             result.seconds[stage.name] += perf_counter() - since

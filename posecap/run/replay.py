@@ -101,10 +101,13 @@ class Recorder:
         elif isinstance(output, CaptionedClip) and not isinstance(item, CaptionedClip) and self.keep == "all":
             self._entries[-1] = replace(clip, sentences=output.sentences)
 
-    def lost(self, outcome: ClipOutcome, *, whole_clip: bool) -> None:
+    def lost(self, outcome: ClipOutcome, *, whole_clip: bool, sentences: Mapping[int, Sentences] | None = None) -> None:
         """A clip, or a span that became none, ended in a stage; what ends behind the stages that are stored is not
-        noted, since the next build decides on it anew."""
+        noted, since the next build decides on it anew, but for the ``sentences`` that were written of it."""
         if outcome.stage not in self.perception.stages:
+            clip = self._entries[-1] if self._entries else None
+            if sentences and self.keep == "all" and isinstance(clip, StoredClip):
+                self._entries[-1] = replace(clip, sentences=sentences)
             return
         self._failed |= outcome.status == "failed"
         if not whole_clip:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from posecap.files import digest
 from posecap.interfaces import Captioner, SelectiveCaptioner
@@ -175,6 +175,17 @@ _WORD_STARTS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD_MARKS = re.compile(r"_+|(?<=[^\W\d])\.(?=[^\W\d])")
 
 
+class NoCaption(Reject):
+    """A clip has too few sentences: ``no_caption``. ``sentences`` are those that captioners wrote, by position."""
+
+    def __init__(self, detail: str, *, sentences: Mapping[int, Sentences] | None = None) -> None:
+        super().__init__("no_caption", detail)
+        self.sentences = sentences or {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Reject, (self.reason, self.detail)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriteCaptions(Stage):
     """Collects, cleans and limits a clip's captions.
@@ -228,7 +239,10 @@ class WriteCaptions(Stage):
 
     def __call__(self, item: SkeletonClip) -> Iterator[CaptionedClip]:
         written: dict[int, Sentences] = {}
-        captions = self._collected(self._sentences(item, written))
+        try:
+            captions = self._collected(self._sentences(item, written))
+        except NoCaption as reject:
+            raise NoCaption(reject.detail, sentences=written) from None
         yield item.extend(CaptionedClip, captions=captions, sentences=written)
 
     def check_row(self, row: Row) -> None:
@@ -259,10 +273,7 @@ class WriteCaptions(Stage):
             if len(captions) >= self.most:
                 break
         if len(captions) < self.fewest:
-            raise Reject(
-                "no_caption",
-                f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label",
-            )
+            raise NoCaption(f"{len(captions)} usable sentences, needs {self.fewest}: give the row a caption or a label")
         return tuple(captions.values())[: self.most]
 
     def _sentences(self, item: SkeletonClip, written: dict[int, Sentences]) -> Iterator[tuple[str, str]]:

@@ -441,6 +441,18 @@ def test_sentences_are_stored_where_all_is_kept_and_used_wherever_they_are(tmp_p
     check(tmp_path, result, pipeline=CAPTIONED)
 
 
+def test_captioners_are_not_asked_again_about_clips_that_have_too_few_sentences(tmp_path: Path) -> None:
+    few = CAPTIONED + 'changed("caption", fewest=8)\n'
+    manifest = cheap.manifest(tmp_path, keep="all", pipeline=few)
+    root = small.build(manifest).root
+    assert cheap.runs(manifest)["write"]
+    assert {len(clip.sentences) for clip in stored_clips(root)} == {0, 2}  # none of clips that end before
+    lines = few + CHANGES["text model"][0]
+    result = small.build(cheap.manifest(tmp_path, keep="all", pipeline=lines), on_change="update")
+    assert not cheap.runs(manifest)["write"]
+    check(tmp_path, result, keep="all", pipeline=lines)
+
+
 def stored_clips(root: Path) -> list[StoredClip]:
     """Every clip of which something is stored."""
     storage, found = open_storage(root), list[StoredClip]()
