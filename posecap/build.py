@@ -239,6 +239,8 @@ def build(
         change = compare(storage, fingerprints, pipeline)
         if change.needs_consent and options.on_change == "refuse":
             raise BuildError(explain(change, storage))
+        if change.needs_consent and any(True for _ in storage.list("index")):
+            _check_that_some_row_is_left(plan, pipeline, storage)
         with Ledger(here / LEDGER_FILE) as ledger:
             current = change.built.keys() - {*change.changed}
             if change.needs_consent:
@@ -704,6 +706,23 @@ def part_fingerprints(pipeline: Pipeline, plan: Plan) -> dict[PartName, str]:
     """A hash of everything that determines a part: pipeline, package versions, weights and rows."""
     pipeline_fingerprint = pipeline.fingerprint()
     return {part.name: part_fingerprint(pipeline_fingerprint, part) for part in plan.parts()}
+
+
+def _check_that_some_row_is_left(plan: Plan, pipeline: Pipeline, storage: Storage) -> None:
+    """Raise BuildError where the plan rejects every row, as when the column of labels has another name: an update would
+    remove every clip that is there."""
+    first: RowResult | None = None
+    for part in plan.parts():
+        for planned in plan.rows(part):
+            rejected = rejected_by_plan(planned, pipeline)
+            if rejected is None:
+                return
+            first = first or rejected
+    if first is not None:
+        raise BuildError(
+            f"{storage.location}: nothing was changed, as every row would be rejected, the first one as "
+            f"{first.outcome.reason} ({first.outcome.detail}): correct the tables, or name another --output"
+        )
 
 
 def _adopt(plan: Plan, storage: Storage, change: Change) -> Plan:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from posecap import staging
-from posecap.build import BuildResult
+from posecap.build import BuildError, BuildResult
 from posecap.progress import Progress
 from posecap.removal import collect_garbage, remove
 from posecap.run import execute
@@ -343,6 +343,16 @@ def test_clips_that_a_looser_threshold_lets_through_are_decoded_for_their_vector
     assert {*done} == {"fetch", "video", "text"}
     assert done["fetch"] < 3
     check(tmp_path, result)
+
+
+def test_an_update_that_would_leave_no_row_changes_nothing(tmp_path: Path) -> None:
+    root = small.build(cheap.manifest(tmp_path)).root
+    before = small.published(root)
+    table = tmp_path / "rows.csv"
+    table.write_text(table.read_text().replace("label", "action", 1))
+    with pytest.raises(BuildError, match=r"nothing was changed, as every row would be rejected, the first one as"):
+        small.build(tmp_path / "manifest.yaml", on_change="update")
+    assert small.published(root) == before
 
 
 def test_edited_rows_cost_no_decoding_and_new_rows_cost_their_own(tmp_path: Path) -> None:
