@@ -403,6 +403,7 @@ class _Build:
         finished = None if todo else read_final_report(self.storage)
         missing = missing_descriptions(self.storage) if finished is not None else []
         if not todo:
+            CrashJournal(work_folder(self.storage)).take()  # of a run that was killed behind the last part
             remove_unfinished(self.storage)
             self.ledger.forget_finished_rows(None)
             self.ledger.forget_stored_rows()
