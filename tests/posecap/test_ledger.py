@@ -152,6 +152,7 @@ def test_the_export_is_a_table_of_rows(path: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("*.tmp")) == []
 
 
+@pytest.mark.slow
 def test_a_ledger_that_cannot_be_opened_now_is_left_alone(path: Path) -> None:
     with Ledger(path) as ledger:
         record(ledger, ONE, KEPT)

@@ -56,6 +56,7 @@ def test_a_moment_is_as_a_clip_of_its_window(recognizer: Recognizer, tmp_path: P
     np.testing.assert_allclose(moments[-1].people[0].scores, recognizer.classes.scores(wanted[None])[0], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_late_frames_are_dropped_and_counted(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

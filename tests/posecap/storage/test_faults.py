@@ -25,7 +25,7 @@ def slowly(kind: Kind) -> object:
     return pytest.param(kind, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("kind", ["throttled", slowly("unavailable"), slowly("error"), "reset", "answer_lost"])
+@pytest.mark.parametrize("kind", [slowly("throttled"), slowly("unavailable"), slowly("error"), "reset", "answer_lost"])
 def test_what_passes_is_repeated(storage: RemoteStorage, store: FaultyStore, kind: Kind) -> None:
     store.faults += [Fault("PUT", "poses/a", kind, times=3), Fault("GET", "poses/a", kind, times=3)]
     storage.write("a", b"one")
@@ -141,6 +141,7 @@ def test_an_upload_in_pieces_survives(storage: RemoteStorage, store: FaultyStore
     assert [file.name for file in storage.list()] == ["large"]
 
 
+@pytest.mark.slow
 def test_an_upload_that_cannot_be_finished_leaves_nothing(storage: RemoteStorage, store: FaultyStore) -> None:
     import s3fs
 
@@ -177,7 +178,7 @@ def test_a_slow_store_is_waited_for(storage: RemoteStorage, store: FaultyStore) 
     assert storage.size("a") == 3
 
 
-@pytest.mark.parametrize("kind", [slowly("throttled"), slowly("error"), "reset"])
+@pytest.mark.parametrize("kind", [slowly("throttled"), slowly("error"), slowly("reset")])
 def test_a_store_that_stays_down_is_named_with_the_remedy(
     storage: RemoteStorage, store: FaultyStore, kind: Kind
 ) -> None:

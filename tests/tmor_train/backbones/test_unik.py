@@ -70,7 +70,8 @@ def test_scores_are_those_of_one_head_after_the_other(sizes: dict[str, Any], tra
         expected = plain_unik.scores(weights, x, training=training, tau=model.tau)
         found = model(x)
     assert expected.std() > 1e-3  # the clips differ, so the comparison says something
-    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    # In float32 how sums are vectorised depends on where memory lies, and 1.2e-5 was seen.
+    assert float((found - expected).norm() / expected.norm()) < 5e-5
     for name, tensor in model.state_dict().items():
         if "running" in name:
             torch.testing.assert_close(tensor, weights[name], rtol=1e-4, atol=1e-6, msg=name)
