@@ -235,6 +235,7 @@ class TestHub:
 
 
 class TestStores:
+    @pytest.mark.slow
     def test_a_dataset_is_pushed_and_reads_as_before(self, dataset: Path, location: str) -> None:
         done = push(dataset, location)
         assert set(built.files(location)) == released(dataset) == names(done.new)
@@ -357,6 +358,7 @@ class TestSkeletonsOnly:
 
 
 class TestWholeDataset:
+    @pytest.mark.slow
     def test_extra_members_go_with_their_parts(self, dataset: Path, tmp_path: Path, hub: fake_hub.Hub) -> None:
         for part in (built.FIRST, built.SECOND):
             add_member(dataset, part)

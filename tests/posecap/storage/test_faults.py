@@ -172,6 +172,7 @@ def test_uploads_of_killed_processes_are_forgotten(storage: RemoteStorage, bucke
     assert [upload["Key"] for upload in files.list_multipart_uploads(name)] == ["another/left"]
 
 
+@pytest.mark.slow
 def test_a_slow_store_is_waited_for(storage: RemoteStorage, store: FaultyStore) -> None:
     store.faults.append(Fault("PUT", "poses/a", "slow", seconds=3.0))
     storage.write("a", b"one")
@@ -211,7 +212,7 @@ def test_missing_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPa
         open_storage(f"{bucket}/poses").write("a", b"one")
 
 
-@pytest.mark.parametrize("kind", [slowly("throttled"), "reset", slowly("answer_lost")])
+@pytest.mark.parametrize("kind", [slowly("throttled"), slowly("reset"), slowly("answer_lost")])
 def test_a_part_is_committed_through_faults_byte_for_byte(
     storage: RemoteStorage, store: FaultyStore, kind: Kind, tmp_path: object
 ) -> None:

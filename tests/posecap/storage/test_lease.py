@@ -80,6 +80,7 @@ def test_a_killed_process_of_this_machine_is_not_waited_for(store: RemoteStorage
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_dead_holder_elsewhere_is_waited_for_and_then_broken(
     store: RemoteStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_dead_holder_elsewhere_is_waited_for_and_then_broken(
         third.check()
 
 
+@pytest.mark.slow
 def test_a_holder_that_lives_is_heard_of(store: RemoteStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RENEWED_SECONDS", 0.3)
     monkeypatch.setattr(module, "DEAD_AFTER_SECONDS", 2.0)

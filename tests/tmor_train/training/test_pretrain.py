@@ -322,6 +322,7 @@ def test_a_disk_that_is_full_later_leaves_the_checkpoint_before(
     assert checkpoint.load(last(folder))["learner"]["step"] == 0
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_saves_the_step_it_is_in(
     straight: Path, config: PretrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
