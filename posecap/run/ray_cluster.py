@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import ray
@@ -42,6 +42,8 @@ _LOOKS_BEFORE_EXIT = 22
 _CLOSE_SECONDS = 15.0
 """Longest wait for Ray to end; without its control store it takes some seconds. These times are our choices, but those
 of which Ray's are given."""
+_DISCONNECT_SECONDS = 60.0
+"""Longest wait, before a new connection, for an earlier one whose end took longer than that."""
 
 
 class WorkersNotReadyError(RuntimeError):
@@ -76,8 +78,13 @@ class RayCluster:
         WorkersNotReadyError: no cluster answers at the address.
     """
 
+    _ending: ClassVar[threading.Thread | None] = None
+    """Disconnects the process from the cluster that it was connected to last."""
+
     def __init__(self, address: str | None) -> None:
         self._name = address or "on this machine"
+        if RayCluster._ending is not None:  # the end of it, in the midst of a new connection, would undo that
+            RayCluster._ending.join(_DISCONNECT_SECONDS)
         _connect(address)
         self._nodes = _ask()
         self._answered = time.monotonic()
@@ -113,7 +120,7 @@ class RayCluster:
     def close(self) -> None:
         """Disconnect, and end a Ray that was started here. Does not wait long for a cluster that is gone."""
         self._closed.set()
-        ending = threading.Thread(target=ray.shutdown, daemon=True)
+        RayCluster._ending = ending = threading.Thread(target=ray.shutdown, daemon=True)
         ending.start()
         ending.join(_CLOSE_SECONDS)
         if ending.is_alive():
