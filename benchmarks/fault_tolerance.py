@@ -116,6 +116,20 @@ def write_input(folder: Path) -> Path:
     return folder / "manifest.yaml"
 
 
+def posecap(*arguments: str, log: Path, start_new_session: bool = False) -> subprocess.Popen[bytes]:
+    """A command of posecap that has been started, whose output is added to a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "posecap", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=start_new_session,
+        )
+
+
 @dataclass
 class Build:
     """A running ``posecap build``, in a session of its own, by which all its processes are found.
@@ -133,16 +147,7 @@ class Build:
         """Start it into ``root``; its output is added to ``root`` with the suffix ``.log``."""
         arguments = ["build", "--manifest", str(manifest), "--output", str(root), "--runner", runner]
         files_before = frozenset(files_of(root))
-        with root.with_suffix(".log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "posecap", *arguments],
-                cwd=ROOT,
-                env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = posecap(*arguments, log=root.with_suffix(".log"), start_new_session=True)
         return cls(process, root, time.monotonic(), files_before)
 
     def alive(self) -> bool:

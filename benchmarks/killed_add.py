@@ -16,7 +16,6 @@ Ends with status 1 if any file differs, or if the command does not end by itself
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_tolerance import FINISHED, JUST_AFTER_SECONDS, LONGEST_BUILD_SECONDS, ROOT, write_input
+from fault_tolerance import FINISHED, JUST_AFTER_SECONDS, LONGEST_BUILD_SECONDS, posecap, write_input
 from measuring import object_store, parser_of
 
 from posecap.storage import Storage, open_storage
@@ -58,19 +57,6 @@ WITH_CAPTIONER = """
 captioned = replace(stage["caption"], captioners=(Brightness(),))
 pipeline = replace(pipeline, stages=tuple(captioned if s.name == "caption" else s for s in pipeline.stages))
 """
-
-
-def posecap(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
-    """A command of posecap that has been started, whose output is added to a file."""
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "posecap", *arguments],
-            cwd=ROOT,
-            env={**os.environ, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
 
 
 def contents(storage: Storage) -> dict[str, bytes]:

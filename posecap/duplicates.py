@@ -387,7 +387,7 @@ def keys_near(
     return frozenset(key for dataset, _, source, of, key in rows if not dataset and (source in files or of in groups))
 
 
-_VERSION, _LOOKED_AT = b"posecap.duplicates", b"clips"
+_VERSION, _SEARCHED_CLIPS = b"posecap.duplicates", b"clips"
 """Of the metadata of :data:`GROUPS_SCHEMA`."""
 GROUPS_SCHEMA = pa.schema(
     [
@@ -404,7 +404,7 @@ GROUPS_SCHEMA = pa.schema(
 
 ``group`` counts from 0, the largest group first; ``best`` is true for one clip of each. ``picture`` and ``mirrored``
 are those of the pair by which the clip is most like another of its group (:class:`Pair`), of those that were compared.
-The metadata say among how many clips they were looked for (:func:`looked_at`).
+The metadata say among how many clips they were looked for (:func:`searched_clips`).
 """
 
 
@@ -448,14 +448,14 @@ def group_clips(clips: Clips, pairs: Sequence[Pair]) -> Any:
             pa.array([likest[row].picture for row in rows], pa.float64()),
             pa.array([likest[row].mirrored for row in rows], pa.bool_()),
         ],
-        schema=GROUPS_SCHEMA.with_metadata({**GROUPS_SCHEMA.metadata, _LOOKED_AT: str(clips.table.num_rows)}),
+        schema=GROUPS_SCHEMA.with_metadata({**GROUPS_SCHEMA.metadata, _SEARCHED_CLIPS: str(clips.table.num_rows)}),
     )
 
 
-def looked_at(groups: Any) -> int | None:
+def searched_clips(groups: Any) -> int | None:
     """Among how many clips the groups of a table (:func:`group_clips`) were looked for, before any was removed; None
     where it does not say so."""
-    text = (groups.schema.metadata or {}).get(_LOOKED_AT, b"").decode(errors="replace")
+    text = (groups.schema.metadata or {}).get(_SEARCHED_CLIPS, b"").decode(errors="replace")
     return int(text) if text.isascii() and text.isdigit() else None
 
 

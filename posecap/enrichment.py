@@ -514,9 +514,8 @@ class Enrichment:
         )
         self.lock.check()
         if not self._made:
-            mark_unfinished(
-                self.storage
-            )  # first: a run that is killed behind its last part leaves no report without it
+            # A run that is killed behind its last part must leave no report that does not name the member.
+            mark_unfinished(self.storage)
         self._made = True
         self.storage.remove(extra_sidecar_path(name, done.name))
         self.storage.publish(files.temporary)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from posecap.duplicates import Clips, Pair, SignatureStore, joined, looked_at, read_clips, read_groups
+from posecap.duplicates import Clips, Pair, SignatureStore, joined, read_clips, read_groups, searched_clips
 from posecap.shards import Dataset, Where
 from posecap.storage import Location
 
@@ -131,7 +131,7 @@ def audit_recorded(location: Location, *, index: Any = None) -> Audit:
         return replace(_audit(table, pa.nulls(table.num_rows, pa.int32()), {}, signed=0), near="unknown")
     known = dict(zip(recorded["key"].to_pylist(), recorded["group"].to_pylist(), strict=True))
     near = pa.array([known.get(key) for key in table["key"].to_pylist()], pa.int32())
-    signed = looked_at(recorded)
+    signed = searched_clips(recorded)
     return replace(_audit(table, near, {}, signed=table.num_rows if signed is None else signed), near="recorded")
 
 

@@ -210,9 +210,10 @@ class Ledger:
 
     def stored_rows_of(self, digests: Sequence[str]) -> dict[str, tuple[str, str, str]]:
         """Of rows with stored results, by digest: their file, what it was made with, and the row's record."""
-        columns = "digest, file, made_with, record"
-        given = "SELECT value FROM json_each(?)"
-        query = f"SELECT {columns} FROM stored_rows JOIN stored_files USING (file) WHERE digest IN ({given})"  # noqa: S608 - of constants
+        query = (
+            "SELECT digest, file, made_with, record FROM stored_rows JOIN stored_files USING (file) "
+            "WHERE digest IN (SELECT value FROM json_each(?))"
+        )
         return {found[0]: found[1:] for found in self._db.execute(query, (json.dumps(digests),))}
 
     def stored_files(self) -> dict[str, str]:

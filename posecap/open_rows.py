@@ -366,8 +366,8 @@ def files_of(sample: StagedSample) -> set[str]:
 
 
 def _record(row: RowResult, digest: str) -> str | None:
-    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit, as
-    also those with the samples of a row that was renewed.
+    """The row as JSON; None where its samples are not in staging: a part's files may be replaced by the next commit,
+    and a row that was renewed has its samples in such files alone.
 
     Args:
         digest: :func:`posecap.shards.results.row_digest`.

@@ -681,7 +681,7 @@ class WritePart(Stage):
     Only the driver may commit the files (:func:`posecap.shards.commit_part`).
 
     Args:
-        renew: the samples of a row with new texts; None where the rows of a part are all staged.
+        renew: the samples of a row with new texts; None where all samples of a part are staged.
     """
 
     name: ClassVar[str] = "write"
@@ -716,7 +716,9 @@ class WritePart(Stage):
         for are_staged, some in groupby(samples, key=lambda one: isinstance(one, StagedSample)):
             if are_staged:
                 yield from self._staged_samples([one for one in some if isinstance(one, StagedSample)])
-            elif self.renew is not None:
+            elif self.renew is None:
+                raise ValueError("rows are to be renewed, and nothing renews them")
+            else:
                 yield from chain.from_iterable(self.renew(one) for one in some if isinstance(one, StoredRow))
 
     def _staged_samples(self, staged: Sequence[StagedSample]) -> Iterator[Sample | PackedSample]:

@@ -317,6 +317,7 @@ def _keep_samples(
     embedding, since = stages[-2], perf_counter()
     try:
         samples = samples_with_texts(stages, item, staging.storage, perception)
+        samples = None if samples is None else {key: _with_preview(one, item, staging) for key, one in samples.items()}
     except Exception:  # as of a text model: a row that goes on from its clips says what happened to each
         samples = None
     engine_seconds = take_engine_seconds()
@@ -333,6 +334,13 @@ def _keep_samples(
     if sinks.recorder is not None:
         sinks.recorder.take_all(item.results)
     return True
+
+
+def _with_preview(sample: Sample, item: StoredRow, staging: Staging) -> Sample:
+    """The sample with its thumbnail, where one is stored."""
+    if (at := item.previews.get(sample.key)) is None:
+        return sample
+    return replace(sample, thumbnail_jpeg=bytes(staging.storage.read_range(at.file, at.offset, at.size)))
 
 
 def _known(entry: StoredClip, item: StoredRow, perception: Perception, staging: Staging) -> Known:

@@ -308,14 +308,13 @@ def samples_with_texts(
 ) -> dict[str, Sample] | None:
     """The samples of a row, by key, that the pipeline makes but for their texts, with the captions that the row has now
     and their vectors. None where one of them cannot be read, or where what became of a clip depends on fields of the
-    row that are not, or may not be, as they were.
+    row that are not, or may not be, as they were. Thumbnails are left where they lie.
 
     Args:
         stages: of the pipeline, whose last three make captions, vectors and samples.
 
     Raises:
         Exception: what the stages raise, a rejection among it.
-        FileNotFoundError: of a thumbnail that is gone.
     """
     captioning, embedding, packing = cast(tuple[WriteCaptions, Embed, Pack], tuple(stages[-3:]))
     kept = [clip for clip in item.clips if clip.status == "kept"]
@@ -335,8 +334,6 @@ def samples_with_texts(
             sample = replace(sample, video_mp4=stored_mp4(item, clip.start_seconds, clip.end_seconds, storage))
             if sample.video_mp4 is None:
                 return None
-        if (at := item.previews.get(sample.key)) is not None:
-            sample = replace(sample, thumbnail_jpeg=bytes(storage.read_range(at.file, at.offset, at.size)))
         made[sample.key] = with_texts(sample, item.row, captions, text_CD, embedding.text.name)
     return made
 

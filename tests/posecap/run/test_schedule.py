@@ -673,16 +673,16 @@ def test_rows_of_which_texts_alone_change_are_renewed_once_the_others_of_their_p
             known = RowResult(RowOutcome(row_id=row.row_id, uri=row.uri, status="rejected"))
             rows.append({"whole": row, "stored": stored(row), "with samples": with_samples(row), "known": known}[kind])
         parts.append(WorkPart(PartName("train", number), tuple(rows)))
-    told: list[str] = []
+    ended: list[str] = []
     pool = RenewingPool(*fails, pick=lambda n: picks.randrange(n))
-    done = run(pool, parts, write_job=keys_of, on_row=lambda row: told.append(row.outcome.row_id))
+    done = run(pool, parts, write_job=keys_of, on_row=lambda row: ended.append(row.outcome.row_id))
     for p, some in zip(parts, kinds, strict=True):
         found = done[p.name]
         ids = [f"{p.name.number}-{i}" for i in range(len(some))]
         assert [row.outcome.row_id for row in found.rows] == ids
         assert [row.outcome.status == "kept" for row in found.rows] == [kind != "known" for kind in some]
         assert (found.files is None) == (set(some) <= {"known"})
-    assert len(told) == len(set(told)) == sum(map(len, kinds))
+    assert len(ended) == len(set(ended)) == sum(map(len, kinds))
     renewals = sum("with samples" in some for some in kinds)
     if len(fails) == 0:
         assert len(pool.begun) == sum(kind in ("whole", "stored") for some in kinds for kind in some)
